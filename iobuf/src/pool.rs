@@ -1,0 +1,176 @@
+//! Where buffers come from and go back to.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::arena::Arena;
+use crate::buddy::Buddy;
+use crate::buf::Buf;
+use crate::slots::Slots;
+
+/// Buffers of one worker, cut from a range of an arena that no other pool uses.
+#[derive(Clone, Debug)]
+pub struct Pool(pub(crate) Rc<PoolCore>);
+
+/// How full a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolLevel {
+    /// Bytes that buffers hold now, rounded to their blocks.
+    pub in_use_bytes: usize,
+    /// The most that was ever in use.
+    pub high_water_bytes: usize,
+    /// All bytes of the pool.
+    pub capacity_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct PoolCore {
+    pub(crate) arena: Arc<Arena>,
+    region: Range<usize>,
+    room: RefCell<Room>,
+    in_use: Cell<usize>,
+    high_water: Cell<usize>,
+}
+
+#[derive(Debug)]
+enum Room {
+    Slots(Slots),
+    Buddy(Buddy),
+}
+
+impl Pool {
+    /// Equal slots of `slot_len` bytes in `region` (byte offsets in the arena).
+    ///
+    /// # Panics
+    /// When the region is not inside the arena, or reaches into another pool's: both are mistakes of the
+    /// program that sets the pools up.
+    pub fn slots(arena: &Arc<Arena>, region: Range<usize>, slot_len: usize) -> Self {
+        let room = Room::Slots(Slots::new(region.len(), slot_len));
+        Self::new(arena, region, room)
+    }
+
+    /// Blocks of any power-of-two size from 4 KiB to `largest` bytes in `region`.
+    ///
+    /// # Panics
+    /// As [`Pool::slots`].
+    pub fn buddy(arena: &Arc<Arena>, region: Range<usize>, largest: usize) -> Self {
+        let room = Room::Buddy(Buddy::new(region.len(), largest));
+        Self::new(arena, region, room)
+    }
+
+    fn new(arena: &Arc<Arena>, region: Range<usize>, room: Room) -> Self {
+        arena.claim(&region);
+        Self(Rc::new(PoolCore {
+            arena: Arc::clone(arena),
+            region,
+            room: RefCell::new(room),
+            in_use: Cell::new(0),
+            high_water: Cell::new(0),
+        }))
+    }
+
+    /// A buffer of exactly `len` bytes, or `None` while the pool has no block that large. The contents are
+    /// whatever the last owner left: whoever sends a buffer to a peer fills all of it first.
+    pub fn take(&self, len: usize) -> Option<Buf> {
+        let core = &self.0;
+        let (offset, block_len) = match &mut *core.room.borrow_mut() {
+            Room::Slots(slots) => slots.take(len)?,
+            Room::Buddy(buddy) => buddy.take(len)?,
+        };
+        let in_use = core.in_use.get() + block_len;
+        core.in_use.set(in_use);
+        core.high_water.set(core.high_water.get().max(in_use));
+        Some(Buf::new(
+            Rc::clone(core),
+            core.region.start + offset,
+            block_len,
+            len,
+        ))
+    }
+
+    /// The largest buffer in bytes that [`Pool::take`] can ever give.
+    pub fn largest(&self) -> usize {
+        match &*self.0.room.borrow() {
+            Room::Slots(slots) => slots.largest(),
+            Room::Buddy(buddy) => buddy.largest(),
+        }
+    }
+
+    /// How full the pool is.
+    pub fn level(&self) -> PoolLevel {
+        PoolLevel {
+            in_use_bytes: self.0.in_use.get(),
+            high_water_bytes: self.0.high_water.get(),
+            capacity_bytes: self.0.region.len(),
+        }
+    }
+
+    /// The arena that all buffers of this pool are in.
+    pub fn arena(&self) -> &Arc<Arena> {
+        &self.0.arena
+    }
+}
+
+impl PoolCore {
+    pub(crate) fn give_back(&self, offset: usize, block_len: usize) {
+        let offset = offset - self.region.start;
+        match &mut *self.room.borrow_mut() {
+            Room::Slots(slots) => slots.give_back(offset),
+            Room::Buddy(buddy) => buddy.give_back(offset, block_len),
+        }
+        self.in_use.set(self.in_use.get() - block_len);
+    }
+}
+
+impl Drop for PoolCore {
+    fn drop(&mut self) {
+        self.arena.release(&self.region);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_dropped_buffer_returns() {
+        let arena = Arena::new(2 * MIB).expect("map");
+        let pool = Pool::slots(&arena, 0..4096, 1024);
+        let held: Vec<_> = std::iter::from_fn(|| pool.take(1000)).collect();
+        assert_eq!(held.len(), 4);
+        assert_eq!(pool.level().in_use_bytes, 4096);
+        drop(held);
+        assert_eq!(pool.level().in_use_bytes, 0);
+        assert_eq!(pool.level().high_water_bytes, 4096);
+        assert!(pool.take(1).is_some());
+    }
+
+    #[test]
+    fn a_pool_gives_nothing_larger_than_its_largest() {
+        let arena = Arena::new(2 * MIB).expect("map");
+        let pool = Pool::buddy(&arena, 0..2 * MIB, MIB);
+        assert_eq!(pool.largest(), MIB);
+        assert!(pool.take(MIB + 1).is_none());
+        assert!(pool.take(MIB).is_some());
+    }
+
+    #[test]
+    #[should_panic(expected = "overlaps")]
+    fn two_pools_cannot_share_memory() {
+        let arena = Arena::new(2 * MIB).expect("map");
+        let _first = Pool::slots(&arena, 0..8192, 4096);
+        let _second = Pool::slots(&arena, 4096..12288, 4096);
+    }
+
+    #[test]
+    fn a_region_is_free_again_after_its_pool() {
+        let arena = Arena::new(2 * MIB).expect("map");
+        let buf = Pool::slots(&arena, 0..8192, 4096).take(1).expect("room");
+        drop(buf);
+        let _again = Pool::slots(&arena, 0..8192, 4096);
+    }
+}

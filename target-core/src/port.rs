@@ -1,0 +1,104 @@
+//! What a transport is to the rest: a state machine that the daemon's port driver feeds and empties.
+
+use iobuf::{Buf, RemoteSegment};
+
+use crate::backend::TaskId;
+use crate::command::{Command, ExchangeId, Outcome, TaskManagement, TaskManagementResponse};
+
+/// A connection's protocol machine. Everything is an event in (`handle_*`) or a question (`poll_*`); nothing
+/// blocks, and time comes as an argument in milliseconds of a clock that only goes forward.
+///
+/// The driver polls `poll_event` until `None` after each `handle_*`, and `poll_transmit` until `None` at the
+/// end of its turn, so that everything for one queue pair leaves with one doorbell.
+pub trait Channel {
+    /// A received message, cut to the bytes that came. The buffer comes back by [`ChannelEvent::Recycle`] or as
+    /// a command's immediate data.
+    fn handle_recv(&mut self, message: Buf, now_ms: u64);
+
+    /// A [`Transmit::Pull`] has finished: `buf` now holds what the peer's memory held.
+    fn handle_pulled(&mut self, exchange: ExchangeId, buf: Buf);
+
+    /// The core wants `buf` filled from the Data-Out Buffer of this command, from byte `offset` of it on.
+    /// Answered by [`ChannelEvent::DataOut`] with the same `task`.
+    fn pull_data_out(&mut self, exchange: ExchangeId, task: TaskId, offset: u32, buf: Buf);
+
+    /// A command has finished; the exchange ends when its response is on its way.
+    fn handle_outcome(&mut self, exchange: ExchangeId, outcome: Outcome);
+
+    /// A command was aborted by task management: no response is sent, and the exchange ends.
+    fn handle_aborted(&mut self, exchange: ExchangeId);
+
+    /// A task management request has finished.
+    fn handle_task_management(&mut self, exchange: ExchangeId, response: TaskManagementResponse);
+
+    /// `poll_timeout`'s time has come.
+    fn handle_timeout(&mut self, now_ms: u64);
+
+    /// The daemon wants the channel to end: say goodbye to the peer if the protocol has a word for it.
+    fn handle_shutdown(&mut self);
+
+    /// The next event for the driver.
+    fn poll_event(&mut self) -> Option<ChannelEvent>;
+
+    /// The next thing to post on the queue pair, in order.
+    fn poll_transmit(&mut self) -> Option<Transmit<'_>>;
+
+    /// When to call `handle_timeout`.
+    fn poll_timeout(&self) -> Option<u64>;
+}
+
+/// What a channel wants from its driver.
+#[derive(Debug)]
+pub enum ChannelEvent {
+    /// A command for the core.
+    Command(Command),
+    /// A task management request for the core.
+    TaskManagement(TaskManagement),
+    /// The Data-Out Buffer's bytes that [`Channel::pull_data_out`] asked for.
+    DataOut {
+        /// Whose.
+        task: TaskId,
+        /// The filled buffer.
+        buf: Buf,
+    },
+    /// A receive buffer that is not needed any more.
+    Recycle(Buf),
+    /// The channel is over: the peer logged out, or broke the protocol (the text says how). The driver posts
+    /// what `poll_transmit` still has, then disconnects.
+    Close(CloseReason),
+}
+
+/// Why a channel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer said goodbye.
+    PeerLogout,
+    /// The daemon asked for it.
+    Shutdown,
+    /// The peer broke the protocol: field, offset and what came.
+    Protocol(String),
+}
+
+/// Something to post. Buffers move in; the driver keeps them until the NIC has given them back.
+#[derive(Debug)]
+pub enum Transmit<'a> {
+    /// RDMA WRITE `data` to the segments in order (the last may be longer than what is left), then SEND `message`.
+    Respond {
+        /// What goes to the peer's memory first.
+        data: Option<Buf>,
+        /// Where to; covers at least `data`.
+        segments: &'a [RemoteSegment],
+        /// The message.
+        message: Buf,
+    },
+    /// RDMA READ the segments in order into `buf`, which they cover exactly. Answer by
+    /// [`Channel::handle_pulled`].
+    Pull {
+        /// Whose.
+        exchange: ExchangeId,
+        /// Where to.
+        buf: Buf,
+        /// Where from.
+        segments: &'a [RemoteSegment],
+    },
+}
