@@ -8,8 +8,12 @@
 
 pub mod backend;
 pub mod command;
+pub mod counters;
 pub mod logical_unit;
 pub mod lun;
+pub mod nexus;
 pub mod port;
 pub mod sense;
+mod slab;
 pub mod status;
+pub mod target;
