@@ -1,1 +1,17 @@
-//! Placeholder while the house is laid.
+//! Scenarios: what an unmodified Linux initiator sees of a target, in a guest of the test bed.
+//!
+//! Room: [`vm::scenario`] turns an ordinary `#[test]` into a run in a guest, and the other modules are the pieces a
+//! scenario is made of, one noun each: soft-RDMA devices, the SRP initiator, its disks, the targets, the tools.
+//! All of them except [`vm`] run inside the guest, as root, and may do to it what they like.
+//!
+//! A piece that cannot do its work panics with what it ran and what came back: that is how a scenario fails.
+
+pub mod command;
+pub mod deadline;
+pub mod disk;
+pub mod fio;
+pub mod ib_srp;
+pub mod kernel_log;
+pub mod lio;
+pub mod rxe;
+pub mod vm;

@@ -1,0 +1,184 @@
+//! A disk of the initiator: what the kernel made of one LUN, and the file systems put on it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::command::run;
+
+/// A SCSI disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Its address: host, channel, target and LUN, with colons.
+    pub address: String,
+    /// Its LUN.
+    pub lun: u64,
+    /// Name of its block device, such as `sda`.
+    pub name: String,
+}
+
+impl Disk {
+    /// The disk at a SCSI address, when its block device exists.
+    pub(crate) fn at(address: &str) -> Option<Self> {
+        let block = fs::read_dir(format!("/sys/class/scsi_device/{address}/device/block")).ok()?;
+        let name = block
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .next()?;
+        Path::new("/dev").join(&name).exists().then_some(())?;
+        let lun = address.rsplit(':').next()?.parse().ok()?;
+        Some(Self {
+            address: address.to_string(),
+            lun,
+            name,
+        })
+    }
+
+    /// Its block device.
+    pub fn path(&self) -> String {
+        format!("/dev/{}", self.name)
+    }
+
+    /// Its size as the kernel knows it now.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn bytes(&self) -> u64 {
+        // The kernel counts in sectors of 512 bytes whatever the disk's block size is.
+        self.block_attribute("size")
+            .parse::<u64>()
+            .expect("a number of sectors")
+            * 512
+    }
+
+    /// Whether the kernel knows it as write protected.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn is_read_only(&self) -> bool {
+        self.block_attribute("ro") == "1"
+    }
+
+    /// Makes the kernel read size and mode of the disk again.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn rescan(&self) {
+        self.tell_device("rescan");
+    }
+
+    /// Takes the disk from the system, as an administrator does when the LUN is to go.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn delete(&self) {
+        self.tell_device("delete");
+    }
+
+    /// Reads an attribute below `/sys/block/NAME`, such as `queue/write_cache`.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone, or has no such attribute.
+    #[track_caller]
+    pub fn block_attribute(&self, name: &str) -> String {
+        let path = format!("/sys/block/{}/{name}", self.name);
+        let value = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        value.trim().to_string()
+    }
+
+    /// Makes a file system, `ext4` or `xfs`, and mounts it.
+    ///
+    /// # Panics
+    ///
+    /// The tools refuse.
+    #[track_caller]
+    pub fn make_file_system(&self, kind: FileSystem) -> Mounted {
+        match kind {
+            FileSystem::Ext4 => run(&format!("mkfs.ext4 -q -F {}", self.path())),
+            FileSystem::Xfs => run(&format!("mkfs.xfs -q -f {}", self.path())),
+        };
+        self.mount(kind)
+    }
+
+    /// Mounts the file system that is on the disk.
+    ///
+    /// # Panics
+    ///
+    /// The kernel refuses.
+    #[track_caller]
+    pub fn mount(&self, kind: FileSystem) -> Mounted {
+        let path = PathBuf::from(format!("/run/mnt/{}", self.name));
+        fs::create_dir_all(&path).expect("making a mount point");
+        run(&format!(
+            "mount -t {} {} {}",
+            kind.name(),
+            self.path(),
+            path.display()
+        ));
+        Mounted { path }
+    }
+
+    /// Checks the file system that is on the disk, changing nothing.
+    ///
+    /// # Panics
+    ///
+    /// It is not clean.
+    #[track_caller]
+    pub fn check_file_system(&self, kind: FileSystem) {
+        match kind {
+            FileSystem::Ext4 => run(&format!("e2fsck -f -n {}", self.path())),
+            FileSystem::Xfs => run(&format!("xfs_repair -n {}", self.path())),
+        };
+    }
+
+    #[track_caller]
+    fn tell_device(&self, attribute: &str) {
+        let path = format!("/sys/class/scsi_device/{}/device/{attribute}", self.address);
+        fs::write(&path, "1").unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+}
+
+/// A kind of file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileSystem {
+    /// ext4
+    Ext4,
+    /// XFS
+    Xfs,
+}
+
+impl FileSystem {
+    /// Its name for `mount -t`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        }
+    }
+}
+
+/// A mounted file system; it stays mounted until it is unmounted.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Where it is mounted.
+    pub path: PathBuf,
+}
+
+impl Mounted {
+    /// Unmounts it.
+    ///
+    /// # Panics
+    ///
+    /// It is in use.
+    #[track_caller]
+    pub fn unmount(self) {
+        run(&format!("umount {}", self.path.display()));
+    }
+}
