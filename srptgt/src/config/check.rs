@@ -1,0 +1,339 @@
+//! From what stands in the file to a [`Config`]: every rule that spans more than one value. Pure but for the random
+//! identities of what has none yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::document::{Document, HostTable, LunTable, MapTable};
+use super::{Config, Host, Lun, Mapping, Naa, Name, Store, TargetIdentity};
+use crate::identity::Guid;
+
+/// A step from a table to a value in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// By key.
+    Key(String),
+    /// By place in an array.
+    Index(usize),
+}
+
+impl From<&str> for Step {
+    fn from(key: &str) -> Self {
+        Self::Key(key.to_owned())
+    }
+}
+
+impl From<&Name> for Step {
+    fn from(name: &Name) -> Self {
+        Self::Key(name.to_string())
+    }
+}
+
+impl From<usize> for Step {
+    fn from(index: usize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// A rule that does not hold: where, and what was expected and came.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Conflict {
+    /// The way to the value in the document.
+    pub at: Vec<Step>,
+    /// One sentence.
+    pub text: String,
+}
+
+fn conflict<const N: usize>(at: [Step; N], text: String) -> Conflict {
+    Conflict {
+        at: at.into(),
+        text,
+    }
+}
+
+impl Config {
+    /// Checks a document and makes the identities that it lacks.
+    ///
+    /// # Errors
+    /// The first rule that does not hold; also when the kernel gives no random bytes.
+    pub fn from_document(document: Document) -> Result<Self, Conflict> {
+        let target = match document.target {
+            Some(table) => TargetIdentity {
+                id_ext: table.id_ext,
+                ioc_guid: table.ioc_guid,
+            },
+            None => TargetIdentity::random().map_err(|error| no_random("target", error))?,
+        };
+        let mut config = Self::new(target);
+        for (name, table) in document.lun {
+            let lun = lun(&name, table)?;
+            config.luns.insert(name, lun);
+        }
+        for (name, table) in document.host {
+            let host = host(&name, table)?;
+            config.hosts.insert(name, host);
+        }
+        for (index, table) in document.map.into_iter().enumerate() {
+            config.map(index, table)?;
+        }
+        for (index, portal) in document.portal.into_iter().enumerate() {
+            if !config.portals.insert(portal.clone()) {
+                return Err(conflict(
+                    ["portal".into(), index.into()],
+                    format!("portal {portal} is listed twice; remove one"),
+                ));
+            }
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what the types of a `Config` do not: identities and media that must be unique, maps that must name
+    /// what exists.
+    ///
+    /// # Errors
+    /// The first rule that does not hold.
+    pub fn check(&self) -> Result<(), Conflict> {
+        self.check_luns()?;
+        self.check_guids()?;
+        self.check_maps()
+    }
+
+    fn map(&mut self, index: usize, table: MapTable) -> Result<(), Conflict> {
+        let key = (table.host, table.number);
+        if let Some(other) = self.maps.get(&key) {
+            return Err(conflict(
+                ["map".into(), index.into(), "number".into()],
+                format!(
+                    "LUN number {} of host {} is {} already; give {} another number from 0 to 255",
+                    key.1, key.0, other.lun, table.lun
+                ),
+            ));
+        }
+        self.maps.insert(
+            key,
+            Mapping {
+                lun: table.lun,
+                read_only: table.read_only,
+            },
+        );
+        self.check_map(index)
+    }
+
+    /// Names in the map that was added last are looked up here, where its place in the file is known.
+    fn check_map(&self, index: usize) -> Result<(), Conflict> {
+        self.check_maps().map_err(|found| Conflict {
+            at: vec!["map".into(), index.into()],
+            text: found.text,
+        })
+    }
+
+    fn check_luns(&self) -> Result<(), Conflict> {
+        let (mut naas, mut serials, mut paths) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (name, lun) in &self.luns {
+            let taken = |key: &str, value: String, other: &Name| {
+                conflict(
+                    ["lun".into(), name.into(), key.into()],
+                    format!(
+                        "{key} {value} of LUN {name} is LUN {other}'s already; each LUN needs its own"
+                    ),
+                )
+            };
+            if let Some(other) = naas.insert(lun.naa, name) {
+                return Err(taken("naa", lun.naa.to_string(), other));
+            }
+            if let Some(other) = serials.insert(&lun.serial, name) {
+                return Err(taken("serial", lun.serial.to_string(), other));
+            }
+            let Some(path) = lun.store.path() else {
+                continue;
+            };
+            if let Some(other) = paths.insert(path, name) {
+                return Err(taken(lun.store.kind(), path.display().to_string(), other));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_guids(&self) -> Result<(), Conflict> {
+        let mut owners: BTreeMap<Guid, &Name> = BTreeMap::new();
+        for (name, host) in &self.hosts {
+            for guid in &host.guids {
+                if let Some(other) = owners.insert(*guid, name) {
+                    return Err(conflict(
+                        ["host".into(), name.into(), "guids".into()],
+                        format!(
+                            "port GUID {guid} is listed under host {other} and under host {name}; a port is in one \
+                             machine: remove it from one of them"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_maps(&self) -> Result<(), Conflict> {
+        let mut seen = BTreeMap::new();
+        for ((host, number), mapping) in &self.maps {
+            let at = || [Step::from("map")];
+            if !self.hosts.contains_key(host) {
+                let known = known(self.hosts.keys());
+                return Err(conflict(
+                    at(),
+                    format!(
+                        "LUN number {number} is mapped to host {host}, which does not exist; hosts: {known}"
+                    ),
+                ));
+            }
+            if !self.luns.contains_key(&mapping.lun) {
+                let known = known(self.luns.keys());
+                return Err(conflict(
+                    at(),
+                    format!(
+                        "host {host} has LUN {} mapped, which does not exist; LUNs: {known}",
+                        mapping.lun
+                    ),
+                ));
+            }
+            if let Some(other) = seen.insert((host, &mapping.lun), number) {
+                return Err(conflict(
+                    at(),
+                    format!(
+                        "host {host} has LUN {} mapped twice, as number {other} and as number {number}; one is enough, since all \
+                     of a host's paths see the same numbers",
+                        mapping.lun
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn known<'a>(names: impl Iterator<Item = &'a Name>) -> String {
+    const SHOWN: usize = 10;
+    let names: Vec<_> = names.map(Name::as_str).collect();
+    match names.split_at_checked(SHOWN) {
+        None if names.is_empty() => "none".to_owned(),
+        None => names.join(", "),
+        Some((first, [])) => first.join(", "),
+        Some((first, rest)) => format!("{} and {} more", first.join(", "), rest.len()),
+    }
+}
+
+fn no_random(table: &str, error: getrandom::Error) -> Conflict {
+    conflict(
+        [table.into()],
+        format!("no identity could be made, since the kernel gives no random bytes: {error}"),
+    )
+}
+
+fn lun(name: &Name, table: LunTable) -> Result<Lun, Conflict> {
+    let at = |key: &str| ["lun".into(), name.into(), key.into()];
+    let (store, size) = store(name, &table)?;
+    if let Some(path) = store.path().filter(|path| !path.is_absolute()) {
+        return Err(conflict(
+            at(store.kind()),
+            format!(
+                "LUN {name}: expected an absolute path, came {}",
+                path.display()
+            ),
+        ));
+    }
+    if let Some(size) = size
+        && (size.0 == 0 || size.0 % u64::from(table.block_size.bytes()) != 0)
+    {
+        let key = if store.path().is_some() {
+            "size"
+        } else {
+            store.kind()
+        };
+        return Err(conflict(
+            at(key),
+            format!(
+                "LUN {name}: expected a size of one or more blocks of {} bytes, came {} bytes",
+                table.block_size.bytes(),
+                size.0
+            ),
+        ));
+    }
+    let naa = match table.naa {
+        Some(naa) => naa,
+        None => Naa::random().map_err(|error| no_random("lun", error))?,
+    };
+    Ok(Lun {
+        store,
+        size,
+        block_size: table.block_size,
+        read_only: table.read_only,
+        thin: table.thin,
+        write_cache: table.write_cache,
+        naa,
+        serial: table.serial.unwrap_or_else(|| naa.serial()),
+    })
+}
+
+type Sized = (Store, Option<super::ByteSize>);
+
+fn store(name: &Name, table: &LunTable) -> Result<Sized, Conflict> {
+    let path = |make: fn(PathBuf) -> Store, path: &Option<PathBuf>| {
+        path.clone().map(|path| (make(path), table.size))
+    };
+    let candidates: [Option<Sized>; 4] = [
+        path(Store::File, &table.file),
+        path(Store::Block, &table.block),
+        table.ram.map(|size| (Store::Ram, Some(size))),
+        table.null.map(|size| (Store::Null, Some(size))),
+    ];
+    let mut given: Vec<Sized> = candidates.into_iter().flatten().collect();
+    let at = ["lun".into(), name.into()];
+    match (given.pop(), given.is_empty()) {
+        (Some((store, _)), true) if store.path().is_none() && table.size.is_some() => {
+            Err(conflict(
+                at,
+                format!(
+                    "LUN {name}: expected the size as {0} = \"SIZE\", came size beside {0}",
+                    store.kind()
+                ),
+            ))
+        }
+        (Some(only), true) => Ok(only),
+        (None, _) => Err(conflict(
+            at,
+            format!("LUN {name}: expected one of file, block, ram, null, came none of them"),
+        )),
+        (Some((last, _)), false) => {
+            given.push((last, None));
+            let came: Vec<_> = given.iter().map(|(store, _)| store.kind()).collect();
+            Err(conflict(
+                at,
+                format!(
+                    "LUN {name}: expected one of file, block, ram, null, came {}",
+                    came.join(" and ")
+                ),
+            ))
+        }
+    }
+}
+
+fn host(name: &Name, table: HostTable) -> Result<Host, Conflict> {
+    let mut guids = BTreeSet::new();
+    for (index, guid) in table.guids.into_iter().enumerate() {
+        if !guids.insert(guid) {
+            return Err(conflict(
+                ["host".into(), name.into(), "guids".into(), index.into()],
+                format!("port GUID {guid} is listed twice under host {name}; remove one"),
+            ));
+        }
+    }
+    Ok(Host {
+        guids,
+        require: table.require,
+        addresses: table.addresses,
+        pkeys: table.pkeys,
+        ports: table.ports,
+    })
+}

@@ -1,0 +1,180 @@
+//! What stands in the configuration file: the tables and keys of its TOML. Pure.
+//!
+//! Unknown tables and keys are refused. What may be left out has its default here, in one place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::scalar::{BlockSize, ByteSize, Name, Pkey, Require};
+use super::{Config, Host, Lun, Naa, Serial, Store};
+use crate::identity::{AddressRange, Guid};
+use crate::portal::HcaPort;
+use crate::portal::Portal;
+
+/// The whole file.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// `[target]`; made when it is not there.
+    pub target: Option<TargetTable>,
+    /// `[[portal]]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub portal: Vec<Portal>,
+    /// `[lun.NAME]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lun: BTreeMap<Name, LunTable>,
+    /// `[host.NAME]`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub host: BTreeMap<Name, HostTable>,
+    /// `[[map]]`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub map: Vec<MapTable>,
+}
+
+/// `[target]`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetTable {
+    /// Identifier extension.
+    pub id_ext: Guid,
+    /// I/O controller GUID.
+    pub ioc_guid: Guid,
+}
+
+/// `[lun.NAME]`: exactly one of `file`, `block`, `ram`, `null`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LunTable {
+    /// Path of a regular file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// Path of a block device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<PathBuf>,
+    /// Memory of this size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ram: Option<ByteSize>,
+    /// Nothing, of this size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub null: Option<ByteSize>,
+    /// Size of the file or device when it was last seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<ByteSize>,
+    /// 512 or 4096.
+    #[serde(default)]
+    pub block_size: BlockSize,
+    /// Write-protected.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Thin-provisioned.
+    #[serde(default)]
+    pub thin: bool,
+    /// Volatile write cache.
+    #[serde(default)]
+    pub write_cache: bool,
+    /// Made when it is not there.
+    pub naa: Option<Naa>,
+    /// Made from `naa` when it is not there.
+    pub serial: Option<Serial>,
+}
+
+/// `[host.NAME]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostTable {
+    /// Port GUIDs.
+    #[serde(default)]
+    pub guids: Vec<Guid>,
+    /// `any` or `fabric`.
+    #[serde(default)]
+    pub require: Require,
+    /// IP addresses and networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<AddressRange>,
+    /// P_Keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pkeys: Vec<Pkey>,
+    /// Ports of ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<HcaPort>,
+}
+
+/// `[[map]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MapTable {
+    /// Name of a host.
+    pub host: Name,
+    /// Name of a logical unit.
+    pub lun: Name,
+    /// LUN number.
+    pub number: u8,
+    /// Write-protected for this host.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+impl From<&Config> for Document {
+    fn from(config: &Config) -> Self {
+        let named = |(name, lun): (&Name, &Lun)| (name.clone(), LunTable::from(lun));
+        let host = |(name, host): (&Name, &Host)| (name.clone(), HostTable::from(host));
+        Self {
+            target: Some(TargetTable {
+                id_ext: config.target.id_ext,
+                ioc_guid: config.target.ioc_guid,
+            }),
+            portal: config.portals.iter().cloned().collect(),
+            lun: config.luns.iter().map(named).collect(),
+            host: config.hosts.iter().map(host).collect(),
+            map: config
+                .maps
+                .iter()
+                .map(|((host, number), mapping)| MapTable {
+                    host: host.clone(),
+                    lun: mapping.lun.clone(),
+                    number: *number,
+                    read_only: mapping.read_only,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl From<&Lun> for LunTable {
+    fn from(lun: &Lun) -> Self {
+        let (mut file, mut block, mut ram, mut null, mut size) = (None, None, None, None, None);
+        match &lun.store {
+            Store::File(path) => (file, size) = (Some(path.clone()), lun.size),
+            Store::Block(path) => (block, size) = (Some(path.clone()), lun.size),
+            Store::Ram => ram = lun.size,
+            Store::Null => null = lun.size,
+        }
+        Self {
+            file,
+            block,
+            ram,
+            null,
+            size,
+            block_size: lun.block_size,
+            read_only: lun.read_only,
+            thin: lun.thin,
+            write_cache: lun.write_cache,
+            naa: Some(lun.naa),
+            serial: Some(lun.serial.clone()),
+        }
+    }
+}
+
+impl From<&Host> for HostTable {
+    fn from(host: &Host) -> Self {
+        Self {
+            guids: host.guids.iter().copied().collect(),
+            require: host.require,
+            addresses: host.addresses.clone(),
+            pkeys: host.pkeys.clone(),
+            ports: host.ports.clone(),
+        }
+    }
+}

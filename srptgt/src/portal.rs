@@ -1,0 +1,250 @@
+//! Where the target listens, and what an initiator has to dial. Pure.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::identity::Id128;
+
+/// The protocol that a portal speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// SCSI RDMA Protocol.
+    Srp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Srp => "srp",
+        })
+    }
+}
+
+/// A text that names no protocol or no place to listen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortalError {
+    /// Not a protocol.
+    #[error("'{0}' is not a protocol of a portal; accepted: srp")]
+    Protocol(String),
+    /// Not a place to listen.
+    #[error(
+        "'{0}' is not a place to listen; accepted: ADDRESS:PORT for RDMA-CM (10.0.0.1:5555, [fd00::1]:5555), \
+         DEVICE:PORT for native InfiniBand (mlx4_0:1)"
+    )]
+    Listen(String),
+}
+
+impl FromStr for Protocol {
+    type Err = PortalError;
+
+    fn from_str(text: &str) -> Result<Self, PortalError> {
+        match text {
+            "srp" => Ok(Self::Srp),
+            _ => Err(PortalError::Protocol(clip(text))),
+        }
+    }
+}
+
+/// A port of an RDMA device, written `mlx4_0:1`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HcaPort {
+    /// The device as in /sys/class/infiniband.
+    pub device: String,
+    /// The port, counted from 1.
+    pub port: u8,
+}
+
+impl FromStr for HcaPort {
+    type Err = PortalError;
+
+    fn from_str(text: &str) -> Result<Self, PortalError> {
+        let error = || PortalError::Listen(clip(text));
+        let (device, port) = text.split_once(':').ok_or_else(error)?;
+        let port = port.parse().map_err(|_| error())?;
+        let named = device.starts_with(|c: char| c.is_ascii_alphabetic())
+            && device.len() < 64
+            && device
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        (named && port > 0)
+            .then(|| Self {
+                device: device.to_owned(),
+                port,
+            })
+            .ok_or_else(error)
+    }
+}
+
+impl fmt::Display for HcaPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.device, self.port)
+    }
+}
+
+/// Where a portal listens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Listen {
+    /// RDMA-CM on an IP address of an RDMA device, or on the wildcard address.
+    Ip(SocketAddr),
+    /// Native InfiniBand on one port.
+    InfiniBand(HcaPort),
+}
+
+impl FromStr for Listen {
+    type Err = PortalError;
+
+    fn from_str(text: &str) -> Result<Self, PortalError> {
+        let text = text.trim();
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() != 0 => Ok(Self::Ip(address)),
+            Ok(_) => Err(PortalError::Listen(clip(text))),
+            Err(_) => text.parse().map(Self::InfiniBand),
+        }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => fmt::Display::fmt(address, f),
+            Self::InfiniBand(port) => fmt::Display::fmt(port, f),
+        }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// Texts serve as the serial form of what parses and prints.
+macro_rules! serde_as_text {
+    ($($name:ty),*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+serde_as_text!(HcaPort, Listen);
+
+/// A portal: a protocol on a place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Portal {
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Where.
+    pub listen: Listen,
+}
+
+impl fmt::Display for Portal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol, self.listen)
+    }
+}
+
+/// What an initiator dials to reach a portal; a wildcard portal has one per address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Endpoint {
+    /// RDMA-CM.
+    Ip(SocketAddr),
+    /// Native InfiniBand.
+    InfiniBand {
+        /// Port GID of the target port.
+        gid: Id128,
+        /// Partition key.
+        pkey: u16,
+        /// Service id of the listener.
+        service_id: u64,
+    },
+}
+
+impl Endpoint {
+    /// The line for `/sys/class/infiniband_srp/*/add_target` of a Linux initiator.
+    pub fn add_target(&self, id_ext: u64, ioc_guid: u64) -> String {
+        let target = format!("id_ext={id_ext:016x},ioc_guid={ioc_guid:016x}");
+        match self {
+            Self::Ip(address) => format!("{target},dest={address}"),
+            Self::InfiniBand {
+                gid,
+                pkey,
+                service_id,
+            } => {
+                let gid = u128::from_be_bytes(gid.0);
+                format!("{target},dgid={gid:032x},pkey={pkey:04x},service_id={service_id:016x}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listens_on_addresses_and_ports_of_devices() {
+        for text in [
+            "10.0.0.1:5555",
+            "0.0.0.0:5555",
+            "[fd00::1]:5555",
+            "mlx4_0:1",
+            "rxe_eth0.5:1",
+        ] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refuses_other_places() {
+        for text in [
+            "",
+            "10.0.0.1",
+            "10.0.0.1:0",
+            "10.0.0.1:70000",
+            "mlx4_0",
+            "mlx4_0:0",
+            ":1",
+            "a b:1",
+            "fd00::1:5555",
+        ] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn add_target_lines_as_ib_srp_takes_them() {
+        let ip = Endpoint::Ip("10.99.0.1:5555".parse().unwrap());
+        assert_eq!(
+            ip.add_target(0x0252_0000_0000_0001, 0x0252_0000_0000_0002),
+            "id_ext=0252000000000001,ioc_guid=0252000000000002,dest=10.99.0.1:5555"
+        );
+        let mut gid = [0; 16];
+        gid[0] = 0xfe;
+        gid[1] = 0x80;
+        gid[15] = 0x73;
+        let ib = Endpoint::InfiniBand {
+            gid: Id128(gid),
+            pkey: 0xffff,
+            service_id: 0x013f_15b3,
+        };
+        assert_eq!(
+            ib.add_target(1, 2),
+            "id_ext=0000000000000001,ioc_guid=0000000000000002,dgid=fe800000000000000000000000000073,\
+             pkey=ffff,service_id=00000000013f15b3"
+        );
+    }
+}

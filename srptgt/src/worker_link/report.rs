@@ -1,0 +1,132 @@
+//! What the worker reports: sessions and counters. Plain data; the API's JSON is exactly this.
+
+use std::time::SystemTime;
+
+use serde::{Serialize, Serializer};
+
+use crate::access::{LoginIdentity, Vouched};
+use crate::identity::Guid;
+
+/// A live session: one I_T nexus and its channels.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionInfo {
+    /// Names the session as long as it lives; never used again.
+    pub id: u64,
+    /// The host that it was admitted as.
+    pub host: String,
+    /// The GUID that admitted it.
+    pub guid: Guid,
+    /// Who vouched for the GUID.
+    pub vouched: Vouched,
+    /// Every identity that the login showed.
+    pub login: LoginIdentity,
+    /// When the first channel came up, in milliseconds since 1970.
+    #[serde(rename = "since_unix_ms", serialize_with = "unix_ms")]
+    pub since: SystemTime,
+    /// Its connections.
+    pub channels: Vec<SessionChannel>,
+    /// Memory that is held only because the session exists, in bytes.
+    pub memory_bytes: u64,
+    /// Per logical unit, in the order of their numbers.
+    pub luns: Vec<SessionLun>,
+}
+
+/// A connection of a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionChannel {
+    /// Queue pair number.
+    pub queue_pair: u32,
+    /// Longest initiator-to-target information unit, in bytes.
+    pub max_it_iu_bytes: u32,
+    /// Requests that the peer may have open.
+    pub request_limit: u32,
+    /// Commands that run now.
+    pub in_flight: u32,
+    /// Immediate data was agreed.
+    pub immediate_data: bool,
+}
+
+/// A logical unit's traffic in a session.
+#[derive(Clone, Debug, Serialize)]
+pub struct SessionLun {
+    /// LUN number.
+    pub number: u8,
+    /// The logical unit's name.
+    pub lun: String,
+    /// Read commands done.
+    pub reads: u64,
+    /// Write commands done.
+    pub writes: u64,
+    /// Bytes given to the initiator.
+    pub read_bytes: u64,
+    /// Bytes taken from the initiator.
+    pub written_bytes: u64,
+    /// Commands that ended in anything but GOOD.
+    pub errors: u64,
+    /// From the command's arrival to its response.
+    pub latency: Percentiles,
+}
+
+/// Percentiles in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Percentiles {
+    /// Commands measured.
+    pub count: u64,
+    /// Median.
+    pub p50_us: u64,
+    /// 9 of 10 are faster.
+    pub p90_us: u64,
+    /// 99 of 100 are faster.
+    pub p99_us: u64,
+    /// 999 of 1,000 are faster.
+    pub p999_us: u64,
+    /// The slowest.
+    pub max_us: u64,
+}
+
+/// Everything that the worker counts, since it started.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counters {
+    /// Logins that came in.
+    pub logins_accepted: u64,
+    /// Logins that did not.
+    pub logins_refused: u64,
+    /// Sessions that ended.
+    pub sessions_closed: u64,
+    /// Connections that ended because the peer broke the protocol.
+    pub protocol_errors: u64,
+    /// Commands that arrived.
+    pub commands_started: u64,
+    /// Commands that were answered or aborted; equals `commands_started` when nothing runs.
+    pub commands_finished: u64,
+    /// Of these, aborted by task management or by the end of their session.
+    pub commands_aborted: u64,
+    /// Of these, ended in anything but GOOD.
+    pub commands_failed: u64,
+    /// Bytes given to initiators.
+    pub read_bytes: u64,
+    /// Bytes taken from initiators.
+    pub written_bytes: u64,
+    /// Task management functions that were answered.
+    pub task_management: u64,
+    /// Buffer memory, in bytes.
+    pub pool_bytes: u64,
+    /// Of that, in use now.
+    pub pool_used_bytes: u64,
+    /// Of that, in use at the most so far.
+    pub pool_high_water_bytes: u64,
+    /// How often the worker slept.
+    pub sleeps: u64,
+}
+
+pub(crate) fn unix_ms<S: Serializer>(when: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(as_unix_ms(*when))
+}
+
+/// Milliseconds since 1970; 0 for a clock that is set before.
+pub(crate) fn as_unix_ms(when: SystemTime) -> u64 {
+    let since = when
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
