@@ -1,2 +1,67 @@
-//! Placeholder while the house is laid.
-fn main() {}
+//! Chores of the repository, run as `cargo xtask <chore>`.
+//!
+//! Room: everything that is done to the repository and not by the product: rules that a compiler does not check
+//! ([`tidy`]), the test bed's kernel and guests ([`kernel`], [`vm`]), the whole test run ([`check`]).
+#![forbid(unsafe_code)]
+
+mod check;
+mod kernel;
+mod libtest;
+mod repository;
+mod tidy;
+mod vm;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Chores of the repository")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install the Debian packages that building and testing need (as root; otherwise say the command)
+    Setup,
+    /// The test bed: a User-Mode Linux guest with soft RDMA and the host's file system
+    #[command(subcommand)]
+    Vm(vm::Vm),
+    /// Check the arrow rule, purity, where `unsafe` stands, module headers and leftovers
+    Tidy,
+    /// Everything: format, lints, tidy, all tests and scenarios, with a summary
+    Test,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Setup => repository::install_packages().map(|()| ExitCode::SUCCESS),
+        Chore::Vm(vm) => vm.run(),
+        Chore::Tidy => run_tidy().map(exit_code),
+        Chore::Test => check::run().map(exit_code),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn exit_code(passed: bool) -> ExitCode {
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn run_tidy() -> Result<bool> {
+    let findings = tidy::check(repository::root())?;
+    for finding in &findings {
+        println!("{finding}");
+    }
+    println!("tidy: {} finding(s)", findings.len());
+    Ok(findings.is_empty())
+}

@@ -1,0 +1,36 @@
+#!/bin/sh
+# The Debian packages that building and testing need. Installs what is missing when run as root; otherwise says the
+# exact command. A shell script, because cargo itself needs a linker before it can run anything.
+set -eu
+
+compiler="gcc libc6-dev make"
+kernel="flex bison bc libelf-dev libssl-dev xz-utils debian-archive-keyring"
+guest="busybox-static iproute2 kmod util-linux procps rdma-core ibverbs-providers infiniband-diags rdmacm-utils
+       fio sg3-utils e2fsprogs xfsprogs"
+layout="libibverbs1 libibverbs-dev librdmacm1 librdmacm-dev libibumad-dev"
+all=$(echo $compiler $kernel $guest $layout)
+
+if ! command -v dpkg-query > /dev/null; then
+    echo "This is not Debian, so nothing was checked. The tests need what Debian calls: $all" >&2
+    exit 0
+fi
+
+missing=
+for package in $all; do
+    case $(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2> /dev/null || true) in
+        ii*) ;;
+        *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+install="apt-get install --yes --no-install-recommends$missing"
+if [ "$(id -u)" != 0 ]; then
+    echo "Debian packages are missing. Install them and try again:" >&2
+    echo "    sudo $install" >&2
+    exit 1
+fi
+echo "Installing Debian packages:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -q update
+apt-get -q $(echo "$install" | cut -d' ' -f2-)
