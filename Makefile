@@ -1,0 +1,7 @@
+# Names only: what each one does is in `cargo xtask`. The packages come first because cargo needs a linker.
+
+.PHONY: demo test fuzz
+
+demo test fuzz:
+	@testbed/packages.sh
+	@cargo xtask $@
