@@ -1,0 +1,104 @@
+//! Where completion queues report that they have something.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::rc::{Rc, Weak};
+
+use rdma_sys as sys;
+
+use super::cq::QueueInner;
+use super::device::{Device, set_nonblocking};
+use crate::completion::CompletionQueueId;
+use crate::error::Error;
+
+/// Events of completion queues. Clones are the same channel.
+///
+/// An event is eight bytes on the descriptor, which does not block. Either a ring reads it, and the number goes to
+/// [`CompletionChannel::event_from_raw`]; or [`CompletionChannel::next_event`] reads it.
+#[derive(Clone, Debug)]
+pub struct CompletionChannel(pub(super) Rc<ChannelInner>);
+
+#[derive(Debug)]
+pub(super) struct ChannelInner {
+    pub(super) raw: NonNull<sys::ibv_comp_channel>,
+    pub(super) device: Device,
+    queues: RefCell<Vec<(CompletionQueueId, Weak<QueueInner>)>>,
+}
+
+impl CompletionChannel {
+    /// A new channel on the device.
+    ///
+    /// # Errors
+    /// No descriptor is left, or the device is gone.
+    pub fn new(device: &Device) -> Result<Self, Error> {
+        let context = &device.0.context;
+        // SAFETY: the context is open, and the channel keeps it open.
+        let raw = unsafe { (context.verbs.ibv_create_comp_channel)(context.raw.as_ptr()) };
+        let raw = NonNull::new(raw).ok_or_else(|| Error::last("ibv_create_comp_channel"))?;
+        let channel = Self(Rc::new(ChannelInner {
+            raw,
+            device: device.clone(),
+            queues: RefCell::default(),
+        }));
+        set_nonblocking(channel.as_fd())?;
+        Ok(channel)
+    }
+
+    /// Which queue the event is of, from the eight bytes (native byte order) that were read from the descriptor. `None` when it has
+    /// been destroyed since.
+    ///
+    /// This also counts the event as handled. A queue cannot be destroyed before all of its events that were read are handled, so a
+    /// ring's read must be ended, and its result given here, before the queue is dropped.
+    pub fn event_from_raw(&self, raw: u64) -> Option<CompletionQueueId> {
+        let id = CompletionQueueId(raw);
+        let queues = self.0.queues.borrow();
+        let (_, queue) = queues.iter().find(|(known, _)| *known == id)?;
+        queue.upgrade()?.event_handled();
+        self.0.device.0.counters.count(|c| c.events += 1);
+        Some(id)
+    }
+
+    /// Reads one event from the descriptor; `None` when there is none now.
+    ///
+    /// # Errors
+    /// The descriptor cannot be read: the device is gone.
+    pub fn next_event(&self) -> Result<Option<CompletionQueueId>, Error> {
+        let mut raw = 0_u64;
+        let fd = self.as_fd().as_raw_fd();
+        // SAFETY: the call writes at most the eight bytes of `raw`.
+        let len = unsafe { libc::read(fd, (&raw mut raw).cast(), size_of::<u64>()) };
+        if len == size_of::<u64>().cast_signed() {
+            return Ok(self.event_from_raw(raw));
+        }
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(None),
+            _ => Err(Error::call("read of a completion channel", error)),
+        }
+    }
+
+    pub(super) fn add(&self, queue: &Rc<QueueInner>) {
+        let mut queues = self.0.queues.borrow_mut();
+        queues.retain(|(_, queue)| queue.strong_count() > 0);
+        queues.push((queue.id(), Rc::downgrade(queue)));
+    }
+}
+
+impl AsFd for CompletionChannel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the channel lives as long as this object.
+        let channel = unsafe { self.0.raw.as_ref() };
+        // SAFETY: the channel owns the descriptor and keeps it open.
+        unsafe { BorrowedFd::borrow_raw(channel.fd) }
+    }
+}
+
+impl Drop for ChannelInner {
+    fn drop(&mut self) {
+        let verbs = self.device.0.context.verbs;
+        // SAFETY: each queue that reports here holds this object, so none is left.
+        unsafe { (verbs.ibv_destroy_comp_channel)(self.raw.as_ptr()) };
+    }
+}

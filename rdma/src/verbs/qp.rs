@@ -1,0 +1,344 @@
+//! A queue pair.
+
+use std::ptr::{self, NonNull};
+
+use iobuf::{Buf, RemoteSegment};
+use rdma_sys as sys;
+
+use super::cq::CompletionQueue;
+use super::pd::{ProtectionDomain, Scratch};
+use super::qp_state;
+use super::srq::SharedReceiveQueue;
+use crate::completion::{QueuePairNumber, WorkCompletion, WorkKind, WorkStatus, send_id};
+use crate::error::{Error, check};
+use crate::send_queue::{KeyedBuf, Operation, SendLimits, SendQueue, WorkRequest};
+use crate::work::{Completed, PostError, QueuePairConfig};
+
+/// A reliable connection's queue pair. What is queued is posted by [`QueuePair::flush`], in order and as far as the send queue has
+/// room; completions make room, so flush again after them.
+#[derive(Debug)]
+pub struct QueuePair {
+    pub(super) raw: NonNull<sys::ibv_qp>,
+    pub(super) remote_access: bool,
+    number: QueuePairNumber,
+    generation: u32,
+    send_queue: SendQueue,
+    send_depth: u32,
+    domain: ProtectionDomain,
+    send_cq: CompletionQueue,
+    _recv_cq: CompletionQueue,
+    _srq: SharedReceiveQueue,
+}
+
+impl QueuePair {
+    /// A queue pair that is not connected yet: accept or connect with it. Its receives come from `srq` and complete on `recv_cq`.
+    ///
+    /// # Errors
+    /// The device is used up or gone, or the completion queue cannot grow.
+    pub fn new(
+        domain: &ProtectionDomain,
+        send_cq: &CompletionQueue,
+        recv_cq: &CompletionQueue,
+        srq: &SharedReceiveQueue,
+        config: QueuePairConfig,
+    ) -> Result<Self, Error> {
+        send_cq.reserve(config.send_depth)?;
+        let created = create(domain, send_cq, recv_cq, srq, config);
+        let (raw, max_inline_bytes) =
+            created.inspect_err(|_| send_cq.0.release(config.send_depth))?;
+        // SAFETY: the library has just made the queue pair.
+        let number = QueuePairNumber(unsafe { raw.as_ref() }.qp_num);
+        Ok(Self {
+            raw,
+            remote_access: config.remote_access,
+            number,
+            generation: domain.0.next_generation(),
+            send_queue: SendQueue::new(SendLimits {
+                depth: config.send_depth,
+                max_inline_bytes,
+                max_message_bytes: domain.device().max_message_bytes(),
+            }),
+            send_depth: config.send_depth,
+            domain: domain.clone(),
+            send_cq: send_cq.clone(),
+            _recv_cq: recv_cq.clone(),
+            _srq: srq.clone(),
+        })
+    }
+
+    /// Its number, as completions carry it.
+    pub fn number(&self) -> QueuePairNumber {
+        self.number
+    }
+
+    /// Queues RDMA WRITEs of `data` to the segments in order, then a SEND of `message`. Segments longer than the data are filled
+    /// as far as it goes.
+    ///
+    /// # Errors
+    /// Nothing is queued, and the buffers return to their pools.
+    pub fn queue_respond(
+        &mut self,
+        data: Option<Buf>,
+        segments: &[RemoteSegment],
+        message: Buf,
+    ) -> Result<(), PostError> {
+        let data = data.map(|data| self.keyed(data)).transpose()?;
+        let message = self.keyed(message)?;
+        self.send_queue.queue_respond(data, segments, message)
+    }
+
+    /// Queues RDMA READs of the segments in order into `buf`, which comes back by [`Completed::Pulled`] with this token.
+    ///
+    /// # Errors
+    /// Nothing is queued, and the buffer returns to its pool.
+    pub fn queue_pull(
+        &mut self,
+        token: u64,
+        buf: Buf,
+        segments: &[RemoteSegment],
+    ) -> Result<(), PostError> {
+        let buf = self.keyed(buf)?;
+        self.send_queue.queue_pull(token, buf, segments)
+    }
+
+    /// Posts one chain of as many work requests as the send queue has room for, with one doorbell. Does nothing when nothing is
+    /// queued, or no room is left.
+    ///
+    /// # Errors
+    /// The queue pair is lost; what was queued fails.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let scratch = &mut *self.domain.0.scratch.borrow_mut();
+        scratch.requests.clear();
+        self.send_queue.fill(&mut scratch.requests);
+        if scratch.requests.is_empty() {
+            return Ok(());
+        }
+        let chain = scratch.link(self.generation);
+        let mut bad = ptr::null_mut();
+        // SAFETY: the queue pair lives, the chain was just linked, and the send queue owns the memory that it names until the requests
+        // complete.
+        let result = unsafe { sys::ibv_post_send(self.raw.as_ptr(), chain, &raw mut bad) };
+        if result != 0 {
+            self.send_queue.not_posted(scratch.first_not_posted(bad));
+            return check("ibv_post_send", result);
+        }
+        self.send_queue.posted();
+        let posted = scratch.requests.len() as u64;
+        self.domain.device().0.counters.count(|c| {
+            c.doorbells += 1;
+            c.sends_posted += posted;
+        });
+        Ok(())
+    }
+
+    /// Takes a completion of the send queue; then ask [`QueuePair::poll_completed`] until `None`. Returns false for a completion
+    /// that is not of this queue pair: one of a destroyed one that had the same number.
+    pub fn handle_completion(&mut self, completion: &WorkCompletion) -> bool {
+        let sequence = completion.index();
+        completion.kind == WorkKind::Send
+            && completion.work_id == send_id(self.generation, sequence)
+            && self.send_queue.retire(sequence, completion.status)
+    }
+
+    /// The next operation that has ended, in the order of queueing.
+    pub fn poll_completed(&mut self) -> Option<Completed> {
+        self.send_queue.poll_completed()
+    }
+
+    /// Puts the queue pair into the error state: what is not posted fails at once, what is posted comes back flushed.
+    ///
+    /// # Errors
+    /// The device is gone. Dropping the queue pair is safe nevertheless.
+    pub fn to_error(&mut self) -> Result<(), Error> {
+        self.send_queue.fail(WorkStatus::Flushed);
+        qp_state::to_error(self)
+    }
+
+    /// True when the NIC has given every posted request back. A queue pair can be dropped at any time; dropping it drained, after
+    /// [`crate::DeviceEvent::LastReceiveReached`], leaves no completion behind.
+    pub fn is_drained(&self) -> bool {
+        self.send_queue.is_drained()
+    }
+
+    /// True when something is queued that [`QueuePair::flush`] has not posted.
+    pub fn has_pending(&self) -> bool {
+        self.send_queue.has_pending()
+    }
+
+    /// True after a failed completion, a failed flush, or [`QueuePair::to_error`].
+    pub fn has_failed(&self) -> bool {
+        self.send_queue.has_failed()
+    }
+
+    pub(super) fn verbs(&self) -> &'static sys::Verbs {
+        self.domain.device().0.context.verbs
+    }
+
+    fn keyed(&self, buf: Buf) -> Result<KeyedBuf, PostError> {
+        self.domain.0.keyed(buf).ok_or(PostError::NotRegistered)
+    }
+}
+
+impl Drop for QueuePair {
+    fn drop(&mut self) {
+        // SAFETY: the queue pair lives, and this is its only owner.
+        let result = unsafe { (self.verbs().ibv_destroy_qp)(self.raw.as_ptr()) };
+        if result != 0 {
+            // The NIC may still use the buffers, so they are lost rather than reused.
+            self.send_queue.leak();
+        }
+        self.send_cq.0.release(self.send_depth);
+    }
+}
+
+/// Makes the queue pair. Returns also how many bytes it can take inline.
+fn create(
+    domain: &ProtectionDomain,
+    send_cq: &CompletionQueue,
+    recv_cq: &CompletionQueue,
+    srq: &SharedReceiveQueue,
+    config: QueuePairConfig,
+) -> Result<(NonNull<sys::ibv_qp>, u32), Error> {
+    let mut attributes = sys::ibv_qp_init_attr {
+        send_cq: send_cq.0.raw.as_ptr(),
+        recv_cq: recv_cq.0.raw.as_ptr(),
+        srq: srq.0.raw.as_ptr(),
+        cap: sys::ibv_qp_cap {
+            max_send_wr: config.send_depth,
+            max_recv_wr: 0,
+            max_send_sge: 1,
+            max_recv_sge: 0,
+            max_inline_data: config.max_inline_bytes,
+        },
+        qp_type: sys::IBV_QPT_RC,
+        sq_sig_all: 0,
+        ..sys::ibv_qp_init_attr::default()
+    };
+    let verbs = domain.device().0.context.verbs;
+    // SAFETY: the domain and the queues live, and the queue pair keeps them.
+    let raw = unsafe { (verbs.ibv_create_qp)(domain.0.raw.as_ptr(), &raw mut attributes) };
+    let raw = NonNull::new(raw).ok_or_else(|| Error::last("ibv_create_qp"))?;
+    Ok((raw, attributes.cap.max_inline_data))
+}
+
+impl Scratch {
+    /// Builds the library's chain from the requests.
+    fn link(&mut self, generation: u32) -> *mut sys::ibv_send_wr {
+        self.elements.clear();
+        self.elements.extend(self.requests.iter().map(element));
+        self.sends.clear();
+        let sends = self
+            .requests
+            .iter()
+            .map(|request| send(request, generation));
+        self.sends.extend(sends);
+        let mut next = ptr::null_mut();
+        for (entry, element) in self.sends.iter_mut().zip(&mut self.elements).rev() {
+            entry.sg_list = element;
+            entry.next = next;
+            next = entry;
+        }
+        next
+    }
+
+    /// Sequence number of the request that `bad` points to, or of the first one when it points nowhere.
+    fn first_not_posted(&self, bad: *mut sys::ibv_send_wr) -> u32 {
+        let bad = bad.cast_const();
+        let found = self.sends.iter().position(|entry| ptr::eq(entry, bad));
+        let request = self.requests.get(found.unwrap_or(0));
+        request.map_or(0, |request| request.sequence)
+    }
+}
+
+fn element(request: &WorkRequest) -> sys::ibv_sge {
+    sys::ibv_sge {
+        addr: request.address,
+        length: request.len,
+        lkey: request.key,
+    }
+}
+
+fn send(request: &WorkRequest, generation: u32) -> sys::ibv_send_wr {
+    let (opcode, remote_addr, rkey) = match request.operation {
+        Operation::Send => (sys::IBV_WR_SEND, 0, 0),
+        Operation::Write { address, key } => (sys::IBV_WR_RDMA_WRITE, address, key),
+        Operation::Read { address, key } => (sys::IBV_WR_RDMA_READ, address, key),
+    };
+    let signalled = if request.signalled {
+        sys::IBV_SEND_SIGNALED
+    } else {
+        0
+    };
+    let inline = if request.inline {
+        sys::IBV_SEND_INLINE
+    } else {
+        0
+    };
+    let mut entry = sys::ibv_send_wr {
+        wr_id: send_id(generation, request.sequence),
+        num_sge: 1,
+        opcode,
+        send_flags: signalled | inline,
+        ..sys::ibv_send_wr::default()
+    };
+    entry.wr.rdma.remote_addr = remote_addr;
+    entry.wr.rdma.rkey = rkey;
+    entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_names_both_sides() {
+        let request = WorkRequest {
+            sequence: 9,
+            operation: Operation::Read {
+                address: 0x1000,
+                key: 0x22,
+            },
+            address: 0x7f00,
+            len: 512,
+            key: 0x33,
+            signalled: true,
+            inline: false,
+        };
+        let entry = send(&request, 3);
+        assert_eq!(entry.opcode, sys::IBV_WR_RDMA_READ);
+        assert_eq!(entry.send_flags, sys::IBV_SEND_SIGNALED);
+        assert_eq!(entry.wr_id, send_id(3, 9));
+        // SAFETY: the entry was made with this view of the union.
+        let remote = unsafe { entry.wr.rdma };
+        assert_eq!((remote.remote_addr, remote.rkey), (0x1000, 0x22));
+        let element = element(&request);
+        assert_eq!(
+            (element.addr, element.length, element.lkey),
+            (0x7f00, 512, 0x33)
+        );
+    }
+
+    #[test]
+    fn a_chain_is_linked_in_order_and_ends() {
+        let request = |sequence| WorkRequest {
+            sequence,
+            operation: Operation::Send,
+            address: 0,
+            len: 0,
+            key: 0,
+            signalled: false,
+            inline: true,
+        };
+        let mut scratch = Scratch {
+            requests: (5..8).map(request).collect(),
+            ..Scratch::default()
+        };
+        let first = scratch.link(1);
+        assert!(ptr::eq(first, &raw const scratch.sends[0]));
+        assert!(ptr::eq(scratch.sends[0].next, &raw const scratch.sends[1]));
+        assert!(scratch.sends[2].next.is_null());
+        let bad = &raw mut scratch.sends[1];
+        assert_eq!(scratch.first_not_posted(bad), 6);
+        assert_eq!(scratch.first_not_posted(ptr::null_mut()), 5);
+    }
+}
