@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(Psn::new(3).since(last), 4);
         assert_eq!(Psn::new(3).distance(last), 4);
         assert_eq!(last.distance(Psn::new(3)), -4);
-        assert_eq!(Psn::new(0x1_ff_ffff), last);
+        assert_eq!(Psn::new(0x01ff_ffff), last);
     }
 
     #[test]
