@@ -4,6 +4,7 @@
 //! ([`tidy`]), the test bed's kernel and guests ([`kernel`], [`vm`]), the whole test run ([`check`]).
 #![forbid(unsafe_code)]
 
+mod bindings;
 mod check;
 mod kernel;
 mod libtest;
@@ -32,6 +33,8 @@ enum Chore {
     Vm(vm::Vm),
     /// Check the arrow rule, purity, where `unsafe` stands, module headers and leftovers
     Tidy,
+    /// Generate rdma-sys/src/types.rs from the C headers of this machine (needs bindgen)
+    GenBindings,
     /// Everything: format, lints, tidy, all tests and scenarios, with a summary
     Test,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Chore::Setup => repository::install_packages().map(|()| ExitCode::SUCCESS),
         Chore::Vm(vm) => vm.run(),
         Chore::Tidy => run_tidy().map(exit_code),
+        Chore::GenBindings => bindings::generate().map(|()| ExitCode::SUCCESS),
         Chore::Test => check::run().map(exit_code),
     };
     done.unwrap_or_else(|error| {
