@@ -1,5 +1,7 @@
 //! A command as a transport delivers it, and its outcome (SAM-5 5.1, "Execute Command").
 
+use std::cmp::Ordering;
+
 use iobuf::Buf;
 
 use crate::lun::Lun;
@@ -45,6 +47,11 @@ impl CdbBytes {
             bytes,
             len: len as u8,
         }
+    }
+
+    /// The bytes that came, with zeroes after them.
+    pub fn padded(&self) -> &[u8; CDB_BYTES] {
+        &self.bytes
     }
 
     /// The bytes that came.
@@ -93,6 +100,17 @@ pub enum Residual {
     Underflow(u32),
     /// Bytes that had no room in the buffer.
     Overflow(u32),
+}
+
+impl Residual {
+    /// Of a buffer of `buffer_len` bytes and a command that had `len` bytes to transfer.
+    pub fn of(buffer_len: u32, len: u32) -> Self {
+        match len.cmp(&buffer_len) {
+            Ordering::Less => Residual::Underflow(buffer_len - len),
+            Ordering::Equal => Residual::None,
+            Ordering::Greater => Residual::Overflow(len - buffer_len),
+        }
+    }
 }
 
 /// What a finished command tells its initiator.

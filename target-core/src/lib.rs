@@ -7,13 +7,28 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+mod cdb;
 pub mod command;
 pub mod counters;
+mod ending;
+mod index_list;
 pub mod logical_unit;
 pub mod lun;
 pub mod nexus;
+mod opcode;
 pub mod port;
+mod request;
+mod reservation;
+mod sbc;
 pub mod sense;
 mod slab;
+mod spc;
 pub mod status;
 pub mod target;
+mod task;
+mod task_set;
+mod unit;
+mod unit_attention;
+
+pub use opcode::command_name;
+pub use target::Target;

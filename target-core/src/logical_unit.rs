@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::reservation::Reservation;
+
 /// What never changes while the logical unit exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -46,6 +48,7 @@ pub struct LogicalUnit {
     blocks: AtomicU64,
     read_only: AtomicBool,
     write_cache: AtomicBool,
+    pub(crate) reservation: Reservation,
 }
 
 impl LogicalUnit {
@@ -57,6 +60,7 @@ impl LogicalUnit {
             blocks: AtomicU64::new(blocks),
             read_only: AtomicBool::new(false),
             write_cache: AtomicBool::new(false),
+            reservation: Reservation::default(),
         }
     }
 

@@ -41,10 +41,12 @@ additional_sense! {
     WRITE_ERROR = 0x0c00, "WRITE ERROR";
     INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT = 0x0e03, "INVALID FIELD IN COMMAND INFORMATION UNIT";
     UNRECOVERED_READ_ERROR = 0x1100, "UNRECOVERED READ ERROR";
+    RECORD_NOT_FOUND = 0x1401, "RECORD NOT FOUND";
     LOGICAL_UNIT_NOT_READY_BECOMING_READY = 0x0401, "LOGICAL UNIT IS IN PROCESS OF BECOMING READY";
     LOGICAL_UNIT_NOT_READY_MANUAL_INTERVENTION = 0x0403, "LOGICAL UNIT NOT READY, MANUAL INTERVENTION REQUIRED";
     LOGICAL_UNIT_NOT_READY_INITIALIZING_COMMAND_REQUIRED = 0x0402, "LOGICAL UNIT NOT READY, INITIALIZING COMMAND REQUIRED";
     LOGICAL_UNIT_DOES_NOT_RESPOND_TO_SELECTION = 0x0500, "LOGICAL UNIT DOES NOT RESPOND TO SELECTION";
+    LOGICAL_UNIT_COMMUNICATION_TIME_OUT = 0x0801, "LOGICAL UNIT COMMUNICATION TIME-OUT";
     PARAMETER_LIST_LENGTH_ERROR = 0x1a00, "PARAMETER LIST LENGTH ERROR";
     MISCOMPARE_DURING_VERIFY_OPERATION = 0x1d00, "MISCOMPARE DURING VERIFY OPERATION";
     INVALID_COMMAND_OPERATION_CODE = 0x2000, "INVALID COMMAND OPERATION CODE";
@@ -62,11 +64,14 @@ additional_sense! {
     RESERVATIONS_RELEASED = 0x2a04, "RESERVATIONS RELEASED";
     CAPACITY_DATA_HAS_CHANGED = 0x2a09, "CAPACITY DATA HAS CHANGED";
     COMMANDS_CLEARED_BY_ANOTHER_INITIATOR = 0x2f00, "COMMANDS CLEARED BY ANOTHER INITIATOR";
+    COMMANDS_CLEARED_BY_DEVICE_SERVER = 0x2f02, "COMMANDS CLEARED BY DEVICE SERVER";
+    SAVING_PARAMETERS_NOT_SUPPORTED = 0x3900, "SAVING PARAMETERS NOT SUPPORTED";
     LOGICAL_UNIT_HAS_NOT_SELF_CONFIGURED_YET = 0x3e00, "LOGICAL UNIT HAS NOT SELF-CONFIGURED YET";
     LOGICAL_UNIT_FAILURE = 0x3e01, "LOGICAL UNIT FAILURE";
     INQUIRY_DATA_HAS_CHANGED = 0x3f03, "INQUIRY DATA HAS CHANGED";
     REPORTED_LUNS_DATA_HAS_CHANGED = 0x3f0e, "REPORTED LUNS DATA HAS CHANGED";
     INTERNAL_TARGET_FAILURE = 0x4400, "INTERNAL TARGET FAILURE";
+    INVALID_MESSAGE_ERROR = 0x4900, "INVALID MESSAGE ERROR";
     DATA_PHASE_ERROR = 0x4b00, "DATA PHASE ERROR";
     INSUFFICIENT_RESOURCES = 0x5503, "INSUFFICIENT RESOURCES";
 }
@@ -161,11 +166,37 @@ impl Sense {
         data[7] = (FIXED_SENSE_BYTES - 8) as u8;
         data[12..14].copy_from_slice(&self.code.0.to_be_bytes());
         if let Some(field) = self.field {
-            data[15] =
-                0x80 | u8::from(field.in_cdb) << 6 | field.bit.map_or(0, |bit| 0x08 | bit & 0x07);
-            data[16..18].copy_from_slice(&field.byte.to_be_bytes());
+            data[15..18].copy_from_slice(&field.to_bytes());
         }
         data
+    }
+
+    /// Descriptor format, current (SPC-4 4.5.2), after what `data` already holds.
+    pub fn append_descriptors(&self, data: &mut Vec<u8>) {
+        let [asc, ascq] = self.code.0.to_be_bytes();
+        let length_at = data.len() + 7;
+        data.extend([0x72, self.key as u8, asc, ascq, 0, 0, 0, 0]);
+        if let Some(information) = self.information {
+            // Information sense data descriptor with VALID.
+            data.extend([0x00, 10, 0x80, 0]);
+            data.extend(information.to_be_bytes());
+        }
+        if let Some(field) = self.field {
+            // Sense key specific sense data descriptor.
+            data.extend([0x02, 6, 0, 0]);
+            data.extend(field.to_bytes());
+            data.push(0);
+        }
+        data[length_at] = (data.len() - length_at - 1) as u8;
+    }
+}
+
+impl FieldPointer {
+    /// The three sense key specific bytes, with SKSV (SPC-4 4.5.2.4.2).
+    fn to_bytes(self) -> [u8; 3] {
+        let bit = self.bit.map_or(0, |bit| 0x08 | bit & 0x07);
+        let [high, low] = self.byte.to_be_bytes();
+        [0x80 | u8::from(self.in_cdb) << 6 | bit, high, low]
     }
 }
 
@@ -190,6 +221,25 @@ mod tests {
             sense.with_information(0x1234).to_fixed(),
             [
                 0xf0, 0, 0xe, 0, 0, 0x12, 0x34, 10, 0, 0, 0, 0, 0x1d, 0, 0, 0, 0, 0
+            ]
+        );
+    }
+
+    #[test]
+    fn descriptor_format_vectors() {
+        let emit = |sense: Sense| {
+            let mut data = Vec::new();
+            sense.append_descriptors(&mut data);
+            data
+        };
+        let plain = Sense::unit_attention(AdditionalSense::CAPACITY_DATA_HAS_CHANGED);
+        assert_eq!(emit(plain), [0x72, 6, 0x2a, 9, 0, 0, 0, 0]);
+        let field = Sense::invalid_field_in_cdb(2, None).with_information(1 << 40);
+        assert_eq!(
+            emit(field),
+            [
+                0x72, 5, 0x24, 0, 0, 0, 0, 20, 0, 10, 0x80, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 6, 0, 0,
+                0xc0, 0, 2, 0
             ]
         );
     }

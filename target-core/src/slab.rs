@@ -77,8 +77,15 @@ impl<T> Slab<T> {
             .flatten()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Handle, &mut T)> {
+        (0..).zip(&mut self.slots).filter_map(|(index, slot)| {
+            let generation = slot.generation;
+            Some((Handle { index, generation }, slot.value.as_mut()?))
+        })
+    }
+
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|slot| slot.value.as_mut())
+        self.iter_mut().map(|(_, value)| value)
     }
 
     pub(crate) fn len(&self) -> usize {

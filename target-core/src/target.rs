@@ -1,18 +1,32 @@
 //! The front door: events go in by methods, the next thing to do comes out of [`Target::poll_next`].
+//!
+//! The machine behind it is in the modules below, in the order of a command's life: `admission` lets it in,
+//! `progress` takes it from state to state, `completion` ends it; `task_management` and `teardown` end it early.
+
+mod admission;
+mod completion;
+mod page;
+mod progress;
+mod task_management;
+mod teardown;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use iobuf::{Buf, Pool};
 
-use crate::backend::{BlockCompletion, BlockRequest, MediumId, TaskId};
-use crate::command::{
-    ChannelId, Command, ExchangeId, Outcome, TaskManagement, TaskManagementResponse,
-};
-use crate::counters::{Counters, LunCounters};
+use crate::backend::{BlockRequest, MediumId, TaskId};
+use crate::command::{ChannelId, ExchangeId, Outcome, TaskManagementResponse};
+use crate::counters::{Counters, LunCounters, Totals};
 use crate::logical_unit::LogicalUnit;
+use crate::nexus::Nexus;
 pub use crate::nexus::{LuId, MapEntry, NexusId, TransportId};
 use crate::slab::Slab;
+use crate::target::page::Page;
+use crate::target::task_management::Pending;
+use crate::task::{Audience, State, TaskTable};
+use crate::unit::Unit;
+use crate::unit_attention::UnitAttention;
 
 /// Sizes that never change.
 #[derive(Clone, Copy, Debug)]
@@ -81,89 +95,152 @@ pub enum Next {
     },
 }
 
+impl Next {
+    /// The connection that this is for; `None` for what goes to the back end.
+    fn channel(&self) -> Option<ChannelId> {
+        match *self {
+            Next::Execute(_) | Next::Cancel(_) => None,
+            Next::PullDataOut { channel, .. }
+            | Next::Done { channel, .. }
+            | Next::Aborted { channel, .. }
+            | Next::TaskManagementDone { channel, .. } => Some(channel),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Queued {
+    nexus: NexusId,
+    next: Next,
+}
+
 /// One worker's SCSI target.
 #[derive(Debug)]
 pub struct Target {
-    out: VecDeque<Next>,
+    limits: TargetLimits,
+    tasks: TaskTable,
+    units: Slab<Unit>,
+    nexuses: Slab<Nexus>,
+    /// Task management requests that wait for tasks to stop.
+    pending: Vec<Pending>,
+    /// Logical units whose waiting tasks have to be looked at.
+    unsettled: Vec<LuId>,
+    /// Commands that came so far.
+    arrivals: u64,
     data: Pool,
-    units: Slab<Arc<LogicalUnit>>,
-    nexuses: Slab<TransportId>,
+    page: Page,
+    out: VecDeque<Queued>,
+    totals: Totals,
 }
 
 impl Target {
     /// A target without logical units or nexuses, whose data buffers come from `data`.
     pub fn new(limits: TargetLimits, data: Pool) -> Self {
         Self {
-            out: VecDeque::with_capacity(limits.tasks as usize),
-            data,
+            limits,
+            tasks: TaskTable::new(limits.tasks),
             units: Slab::new(0),
             nexuses: Slab::new(0),
+            pending: Vec::new(),
+            unsettled: Vec::new(),
+            arrivals: 0,
+            data,
+            page: Page::new(),
+            out: VecDeque::with_capacity(limits.tasks as usize),
+            totals: Totals::default(),
         }
     }
 
     /// Adds a logical unit whose blocks are on `medium`. No nexus sees it before it is mapped.
-    pub fn lu_add(&mut self, lu: Arc<LogicalUnit>, _medium: MediumId) -> LuId {
-        LuId(self.units.insert(lu))
+    pub fn lu_add(&mut self, lu: Arc<LogicalUnit>, medium: MediumId) -> LuId {
+        LuId(
+            self.units
+                .insert(Unit::new(lu, medium, self.data.largest())),
+        )
     }
-
-    /// Removes a logical unit. Commands that have not started end with LOGICAL UNIT NOT SUPPORTED, as do all
-    /// later ones; running ones finish. Maps lose it, and the nexuses that had it are told.
-    pub fn lu_remove(&mut self, _lu: LuId) {}
 
     /// True when no operation of the logical unit is in the back end any more, also after it was removed:
     /// then its medium may be closed.
-    pub fn lu_is_idle(&self, _lu: LuId) -> bool {
-        true
+    pub fn lu_is_idle(&self, lu: LuId) -> bool {
+        self.units.get(lu.0).is_none_or(|unit| unit.in_backend == 0)
     }
 
-    /// Directs operations that start from now on to another medium.
-    pub fn lu_replace_medium(&mut self, _lu: LuId, _medium: MediumId) {}
+    /// True when no operation in the back end is for this medium: then it may be closed, if no logical unit
+    /// has it any more.
+    pub fn medium_is_idle(&self, medium: MediumId) -> bool {
+        !self
+            .tasks
+            .iter()
+            .any(|(_, task)| task.is_in_backend_for(medium))
+    }
+
+    /// Directs operations that start from now on to another medium. Those in the back end finish on the old one.
+    pub fn lu_replace_medium(&mut self, lu: LuId, medium: MediumId) {
+        if let Some(unit) = self.units.get_mut(lu.0) {
+            unit.medium = medium;
+        }
+    }
 
     /// Establishes a unit attention on all nexuses that map the logical unit.
-    pub fn lu_event(&mut self, _lu: LuId, _event: LuEvent) {}
+    pub fn lu_event(&mut self, lu: LuId, event: LuEvent) {
+        let attention = match event {
+            LuEvent::CapacityChanged => UnitAttention::CapacityChanged,
+            LuEvent::ModeParametersChanged => UnitAttention::ModeParametersChanged,
+            LuEvent::InquiryChanged => UnitAttention::InquiryChanged,
+        };
+        for nexus in self.nexuses.values_mut() {
+            nexus.establish(lu, attention);
+        }
+    }
 
     /// A nexus that sees nothing before [`Target::nexus_set_map`]. No two open nexuses have the same `id`.
     pub fn nexus_open(&mut self, id: TransportId) -> NexusId {
-        NexusId(self.nexuses.insert(id))
+        NexusId(self.nexuses.insert(Nexus::new(id)))
     }
 
-    /// I_T nexus loss: commands are abandoned without an outcome, reservations are released.
-    pub fn nexus_close(&mut self, _nexus: NexusId) {}
-
-    /// Sets what the nexus sees. What is new or changed for it establishes unit attentions.
-    pub fn nexus_set_map(&mut self, _nexus: NexusId, _map: &[MapEntry]) {}
-
-    /// Abandons the commands of one connection; the nexus lives on.
-    pub fn channel_close(&mut self, _nexus: NexusId, _channel: ChannelId) {}
-
-    /// A command came.
-    pub fn submit(&mut self, _nexus: NexusId, _command: Command) {}
-
-    /// The buffer of a [`Next::PullDataOut`] is filled.
-    pub fn data_out_ready(&mut self, _task: TaskId, _buf: Buf) {}
-
-    /// The operation of a [`Next::Execute`] has ended.
-    pub fn complete(&mut self, _completion: BlockCompletion) {}
-
-    /// A task management request came.
-    pub fn task_management(&mut self, _nexus: NexusId, _request: TaskManagement) {}
-
     /// Data buffers came back to the pool: commands that wait for one may go on.
-    pub fn handle_buffers_freed(&mut self) {}
+    pub fn handle_buffers_freed(&mut self) {
+        self.settle();
+    }
 
     /// The next thing to do. The driver asks until `None` after each event.
     pub fn poll_next(&mut self) -> Option<Next> {
-        self.out.pop_front()
+        self.out.pop_front().map(|queued| queued.next)
     }
 
-    /// What is going on, for leak checks and statistics.
+    /// What is going on, for leak checks and statistics. Looks at every task.
     pub fn counters(&self) -> Counters {
-        let _level = self.data.level();
-        Counters::default()
+        let mut counters = Counters {
+            tasks: self.tasks.len(),
+            task_management_pending: self.pending.len() as u32,
+            nexuses: self.nexuses.len() as u32,
+            logical_units: self.units.len() as u32,
+            totals: self.totals,
+            ..Counters::default()
+        };
+        for (_, task) in self.tasks.iter() {
+            match task.state {
+                State::Received => {}
+                State::Dormant => counters.dormant += 1,
+                State::WaitingForOrphan(_) => counters.waiting_for_orphan += 1,
+                State::WaitingForBuffer(_) => counters.waiting_for_buffer += 1,
+                State::Pulling { .. } => counters.pulling += 1,
+                State::Executing { .. } => counters.in_backend += 1,
+            }
+            if task.audience == Audience::Nobody {
+                counters.orphaned += 1;
+            }
+        }
+        counters
     }
 
     /// What the nexus did with each of its logical units, by number.
-    pub fn lun_counters(&self, _nexus: NexusId) -> impl Iterator<Item = (u8, LunCounters)> {
-        std::iter::empty()
+    pub fn lun_counters(&self, nexus: NexusId) -> impl Iterator<Item = (u8, LunCounters)> {
+        let mappings = self.nexuses.get(nexus.0).map_or(&[][..], Nexus::mappings);
+        mappings.iter().map(|m| (m.entry.number, m.counters))
+    }
+
+    fn push(&mut self, nexus: NexusId, next: Next) {
+        self.out.push_back(Queued { nexus, next });
     }
 }
