@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use crate::command::attempt_with_input;
 use crate::deadline::{until, until_true};
 use crate::disk::Disk;
 use crate::kernel_log::Mark;
@@ -18,31 +18,31 @@ const LIMIT_S: u64 = 20;
 /// A login to be made.
 #[derive(Clone, Debug)]
 pub struct Login {
-    device: String,
+    initiator: Rxe,
     options: Vec<(String, String)>,
 }
 
 /// A login that the target, or the initiator itself, refused.
 #[derive(Debug)]
 pub struct Refused {
-    /// What `add_target` answered.
-    pub error: io::Error,
+    /// What writing to `add_target` said.
+    pub error: String,
     /// What the kernel logged about it: it names the SRP_LOGIN_REJ reason.
     pub kernel_log: String,
 }
 
 impl Login {
-    /// A login from `initiator` to the target that listens on `destination` (`ADDRESS:PORT`) by RDMA-CM, and whose
-    /// id extension and I/O controller GUID are the given port GUID.
-    pub fn new(initiator: &Rxe, destination: impl Display, target_guid: &str) -> Self {
+    /// A login from `initiator` to the target that listens on `destination` (`ADDRESS:PORT`) by RDMA-CM; identifier
+    /// extension and I/O controller GUID are the two halves of the target's port identifier.
+    pub fn new(initiator: &Rxe, destination: impl Display, id_ext: &str, ioc_guid: &str) -> Self {
+        let digits = |guid: &str| guid.trim_start_matches("0x").to_string();
         let login = Self {
-            device: initiator.device.clone(),
+            initiator: initiator.clone(),
             options: Vec::new(),
         };
-        let guid = target_guid.trim_start_matches("0x");
         login
-            .option("id_ext", guid)
-            .option("ioc_guid", guid)
+            .option("id_ext", digits(id_ext))
+            .option("ioc_guid", digits(ioc_guid))
             .option("dest", destination)
     }
 
@@ -76,20 +76,24 @@ impl Login {
         // Which SCSI host is new is only known while no other login runs.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock();
-        let text = self.text();
-        println!("$ echo {text} > {}", self.add_target().display());
         let (before, mark) = (srp_hosts(), Mark::set());
-        fs::write(self.add_target(), text).map_err(|error| Refused {
-            error,
-            kernel_log: mark.since(),
-        })?;
+        let written = attempt_with_input(&self.add_target(), &self.text());
+        if !written.succeeded() {
+            return Err(Refused {
+                error: written.stderr,
+                kernel_log: mark.since(),
+            });
+        }
         let host = srp_hosts().difference(&before).copied().next();
         let host = host.unwrap_or_else(|| panic!("no new SCSI host: {}", mark.since()));
         Ok(Session { host })
     }
 
-    fn add_target(&self) -> PathBuf {
-        format!("/sys/class/infiniband_srp/srp-{}-1/add_target", self.device).into()
+    /// The session belongs to the network namespace of the process that asks for it.
+    fn add_target(&self) -> String {
+        let Rxe { device, .. } = &self.initiator;
+        let tee = format!("tee /sys/class/infiniband_srp/srp-{device}-1/add_target");
+        self.initiator.enter(&tee)
     }
 
     fn text(&self) -> String {
@@ -244,13 +248,18 @@ mod tests {
             device: "rxe0".into(),
             netdev: "bed0".into(),
             address: Ipv4Addr::LOCALHOST,
+            namespace: Some("far".into()),
         };
-        let login = Login::new(&rxe, "10.99.0.1:5555", "0x1234").option("queue_size", 8);
+        let login = Login::new(&rxe, "10.99.0.1:5555", "0x12", "34").option("queue_size", 8);
         let login = login.option("queue_size", 64);
         assert_eq!(
             login.text(),
-            "id_ext=1234,ioc_guid=1234,dest=10.99.0.1:5555,queue_size=64"
+            "id_ext=12,ioc_guid=34,dest=10.99.0.1:5555,queue_size=64"
         );
-        assert!(login.add_target().ends_with("srp-rxe0-1/add_target"));
+        assert!(
+            login
+                .add_target()
+                .starts_with("nsenter --net=/run/netns/far tee ")
+        );
     }
 }

@@ -16,6 +16,42 @@ pub struct Rxe {
     pub netdev: String,
     /// Address of the network device.
     pub address: Ipv4Addr,
+    /// The network namespace that it lives in, if not the first.
+    pub namespace: Option<String>,
+}
+
+/// Two devices with a wire between them.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// The end in the first namespace, for the target.
+    pub target: Rxe,
+    /// The end in a namespace of its own, for an initiator: what it sends goes out as real packets.
+    pub initiator: Rxe,
+}
+
+impl Wire {
+    /// The wire with this number. Numbers are shared with [`Rxe::on_dummy`].
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn new(number: u8) -> Self {
+        let target = Rxe::named(number, "", 1);
+        let namespace = format!("initiator{number}");
+        let initiator = Rxe {
+            namespace: Some(namespace.clone()),
+            ..Rxe::named(number, "far", 2)
+        };
+        run(&format!("ip netns add {namespace}"));
+        run(&format!(
+            "ip link add {} address 02:5e:00:00:00:{number:02x} type veth \
+             peer name {} address 02:5e:00:00:01:{number:02x} netns {namespace}",
+            target.netdev, initiator.netdev
+        ));
+        target.bring_up();
+        initiator.bring_up();
+        Self { target, initiator }
+    }
 }
 
 impl Rxe {
@@ -26,31 +62,49 @@ impl Rxe {
     ///
     /// The guest refuses it.
     pub fn on_dummy(number: u8) -> Self {
-        let rxe = Self {
-            device: format!("rxe{number}"),
-            netdev: format!("bed{number}"),
-            address: Ipv4Addr::new(10, 99, number, 1),
-        };
+        let rxe = Self::named(number, "", 1);
         run(&format!(
             "ip link add {} address 02:5e:00:00:00:{number:02x} type dummy",
             rxe.netdev
         ));
-        rxe.bring_up(number);
+        rxe.bring_up();
         rxe
     }
 
-    fn bring_up(&self, number: u8) {
+    fn named(number: u8, end: &str, host: u8) -> Self {
+        Self {
+            device: format!("rxe{number}{end}"),
+            netdev: format!("bed{number}{end}"),
+            address: Ipv4Addr::new(10, 99, number, host),
+            namespace: None,
+        }
+    }
+
+    fn bring_up(&self) {
         let Self {
             device,
             netdev,
             address,
+            ..
         } = self;
-        if number == 0 {
-            run("ip link set lo up");
+        self.run("ip link set lo up");
+        self.run(&format!("ip link set {netdev} mtu 4200 up"));
+        self.run(&format!("ip address add {address}/24 dev {netdev}"));
+        self.run(&format!("rdma link add {device} type rxe netdev {netdev}"));
+    }
+
+    /// Runs a command in the device's network namespace; sysfs stays the guest's own there.
+    #[track_caller]
+    fn run(&self, line: &str) -> String {
+        run(&self.enter(line))
+    }
+
+    /// The command line that runs `line` in the device's network namespace.
+    pub(crate) fn enter(&self, line: &str) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("nsenter --net=/run/netns/{namespace} {line}"),
+            None => line.to_string(),
         }
-        run(&format!("ip link set {netdev} mtu 4200 up"));
-        run(&format!("ip address add {address}/24 dev {netdev}"));
-        run(&format!("rdma link add {device} type rxe netdev {netdev}"));
     }
 
     /// What `ibstat` prints about the device: the text that a user pastes.
@@ -77,7 +131,7 @@ impl Rxe {
     ///
     /// The network device refuses.
     pub fn link_down(&self) {
-        run(&format!("ip link set {} down", self.netdev));
+        self.run(&format!("ip link set {} down", self.netdev));
     }
 
     /// Plugs the cable in again; a kernel that dropped the address with the link gets it back.
@@ -86,10 +140,10 @@ impl Rxe {
     ///
     /// The network device refuses.
     pub fn link_up(&self) {
-        run(&format!("ip link set {} up", self.netdev));
-        attempt(&format!(
+        self.run(&format!("ip link set {} up", self.netdev));
+        attempt(&self.enter(&format!(
             "ip address add {}/24 dev {}",
             self.address, self.netdev
-        ));
+        )));
     }
 }

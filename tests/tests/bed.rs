@@ -21,7 +21,8 @@ fn kernel_target_and_initiator_meet() {
             lio::export("/dev/ram0", &rxe);
 
             let destination = format!("{}:{}", rxe.address, lio::PORT);
-            let session = Login::new(&rxe, &destination, &rxe.port_guid()).succeed();
+            let session =
+                Login::new(&rxe, &destination, &rxe.port_guid(), &rxe.port_guid()).succeed();
             assert_eq!(session.attribute("ch_count"), "2");
             let disk = session.disk(0);
             assert!(run(&format!("sg_inq {}", disk.path())).contains("LIO-ORG"));
