@@ -316,9 +316,22 @@ impl Engine {
 
     /// Takes an operation to its next step, or to the end of the line for bounce buffers.
     fn go_on(&mut self, key: Key) {
-        if !self.advance(key) {
-            self.no_bounce.push_back(key);
+        if self.advance(key) {
+            return;
         }
+        if self.bounce_comes_back() {
+            self.no_bounce.push_back(key);
+        } else {
+            self.fail(key, Failure::Errno(libc::ENOBUFS));
+        }
+    }
+
+    /// Whether an operation holds a bounce buffer, which it will give back. When none does, others use the
+    /// pool, and the initiator is better asked to try again than kept waiting for them.
+    fn bounce_comes_back(&mut self) -> bool {
+        self.operations
+            .iter_mut()
+            .any(|(_, operation)| operation.holds_bounce())
     }
 
     /// Takes an operation to its next step. False when there is no bounce buffer for it.
@@ -368,14 +381,13 @@ impl Engine {
         }
     }
 
-    /// Lets waiting operations have the bounce buffers that others gave back. When nobody holds one, none will
-    /// come back either: the initiator is asked to try again.
+    /// Lets waiting operations have the bounce buffers that others gave back.
     fn resume_no_bounce(&mut self) {
         while let Some(key) = self.no_bounce.pop_front() {
             if self.advance(key) {
                 continue;
             }
-            if self.operations.iter_mut().any(|(_, o)| o.holds_bounce()) {
+            if self.bounce_comes_back() {
                 self.no_bounce.push_front(key);
                 return;
             }

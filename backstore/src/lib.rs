@@ -18,6 +18,8 @@ mod errno;
 mod fault;
 mod file;
 mod geometry;
+#[cfg(test)]
+mod loop_device;
 mod medium;
 mod memory;
 mod null;
