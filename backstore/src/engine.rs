@@ -292,6 +292,9 @@ impl Engine {
             return Err((errno::kind(errno), errno));
         }
         attachment.in_flight += 1;
+        // Completing never allocates, and submitting only while more are in flight than ever before.
+        self.ready
+            .reserve(self.operations.len() + self.stalled.len() + 1);
         Ok(fault.is_some())
     }
 

@@ -69,8 +69,9 @@ impl FaultSwitch {
 
     pub(crate) fn add_bell(&self, bell: &Bell) {
         let mut bells = self.bells.lock().unwrap_or_else(PoisonError::into_inner);
-        bells.retain(|b| b.strong_count() > 0);
-        bells.push(Arc::downgrade(bell));
+        let bell = Arc::downgrade(bell);
+        bells.retain(|b| b.strong_count() > 0 && !b.ptr_eq(&bell));
+        bells.push(bell);
     }
 
     fn ring_bells(&self) {

@@ -139,11 +139,12 @@ fn missing_folder(path: &Path, error: io::Error) -> OpenError {
 
 /// Sets the size and makes both it and the file's name durable, before any write is acknowledged.
 fn set_size(file: &File, path: &Path, size: u64) -> io::Result<()> {
-    file.set_len(size)?;
-    file.sync_all()?;
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
+    grow(file, size)?;
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    match File::open(folder.unwrap_or(Path::new(".")))?.sync_all() {
+        // Some file systems sync no folders; they have no other way either.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        result => result,
     }
 }
 

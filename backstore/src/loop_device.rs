@@ -118,6 +118,6 @@ fn run(command: &mut Command) -> io::Result<String> {
 }
 
 /// Tells past the test harness's capture, so that a skipped part is not taken for a passed one.
-fn skipped(what: &str, error: &io::Error) {
+pub(crate) fn skipped(what: &str, error: &dyn std::error::Error) {
     let _ = writeln!(io::stderr(), "SKIPPED: {what}: {error}");
 }

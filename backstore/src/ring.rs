@@ -327,13 +327,10 @@ fn build(entries: u32, features: RingFeatures) -> io::Result<IoUring> {
 }
 
 fn register_files(uring: &IoUring, files: u32) -> Result<(), RingError> {
-    match uring.submitter().register_files_sparse(files) {
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => Err(RingError::FileLimit {
-            wanted: files,
-            limit: soft_limit(Resource::Nofile),
-        }),
-        result => result.map_err(RingError::io("registering the file table")),
-    }
+    uring
+        .submitter()
+        .register_files_sparse(files)
+        .map_err(|error| RingError::at_files(error, files, soft_limit(Resource::Nofile)))
 }
 
 fn register_arena(uring: &IoUring, arena: &Arc<Arena>) -> Result<usize, RingError> {
@@ -346,14 +343,10 @@ fn register_arena(uring: &IoUring, arena: &Arc<Arena>) -> Result<usize, RingErro
         })
         .collect();
     // SAFETY: the pieces cover the arena, which the ring keeps alive, and the kernel pins the pages besides.
-    match unsafe { uring.submitter().register_buffers(&pieces) } {
-        Ok(()) => Ok(pieces.len()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Err(RingError::MemoryLock {
-            needed: arena.len() as u64,
-            limit: soft_limit(Resource::Memlock),
-        }),
-        Err(error) => Err(RingError::io("registering the buffers")(error)),
-    }
+    unsafe { uring.submitter().register_buffers(&pieces) }.map_err(|error| {
+        RingError::at_buffers(error, arena.len() as u64, soft_limit(Resource::Memlock))
+    })?;
+    Ok(pieces.len())
 }
 
 fn soft_limit(resource: Resource) -> u64 {

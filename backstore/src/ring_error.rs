@@ -83,6 +83,22 @@ impl RingError {
         move |source| Self::Io { doing, source }
     }
 
+    /// What the kernel's answer to the registration of `needed` bytes of buffers means.
+    pub(crate) fn at_buffers(source: io::Error, needed: u64, limit: u64) -> Self {
+        match source.raw_os_error() {
+            Some(libc::ENOMEM) => Self::MemoryLock { needed, limit },
+            _ => Self::io("registering the buffers")(source),
+        }
+    }
+
+    /// What the kernel's answer to the registration of a table of `wanted` files means.
+    pub(crate) fn at_files(source: io::Error, wanted: u32, limit: u64) -> Self {
+        match source.raw_os_error() {
+            Some(libc::EMFILE) => Self::FileLimit { wanted, limit },
+            _ => Self::io("registering the file table")(source),
+        }
+    }
+
     /// What the kernel's answer to io_uring_setup means.
     pub(crate) fn at_setup(source: io::Error) -> Self {
         Self::setup_refused(source, sysctl())
@@ -127,5 +143,16 @@ mod tests {
         assert!(message(libc::EPERM, 0).contains("seccomp"));
         assert!(message(libc::ENOSYS, 0).contains("6.1"));
         assert!(message(libc::ENOMEM, 0).contains("io_uring_setup failed"));
+    }
+
+    #[test]
+    fn a_limit_is_named_with_what_it_is() {
+        let error = io::Error::from_raw_os_error(libc::ENOMEM);
+        let message = RingError::at_buffers(error, 1 << 30, 65536).to_string();
+        assert!(message.contains("RLIMIT_MEMLOCK is 65536"), "{message}");
+        assert!(message.contains("LimitMEMLOCK=infinity"), "{message}");
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let message = RingError::at_files(error, 512, 256).to_string();
+        assert!(message.contains("RLIMIT_NOFILE allows (256)"), "{message}");
     }
 }
