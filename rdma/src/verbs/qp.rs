@@ -140,7 +140,8 @@ impl QueuePair {
             && self.send_queue.retire(sequence, completion.status)
     }
 
-    /// The next operation that has ended, in the order of queueing.
+    /// The next operation that has ended. Operations succeed in the order of queueing; after a failure, those that were never posted
+    /// end first.
     pub fn poll_completed(&mut self) -> Option<Completed> {
         self.send_queue.poll_completed()
     }
