@@ -4,6 +4,8 @@
 
 pub mod access;
 pub mod config;
+pub mod control;
 pub mod identity;
 pub mod portal;
+pub mod worker;
 pub mod worker_link;

@@ -25,8 +25,6 @@ pub struct SessionInfo {
     pub since: SystemTime,
     /// Its connections.
     pub channels: Vec<SessionChannel>,
-    /// Memory that is held only because the session exists, in bytes.
-    pub memory_bytes: u64,
     /// Per logical unit, in the order of their numbers.
     pub luns: Vec<SessionLun>,
 }
@@ -64,18 +62,14 @@ pub struct SessionLun {
     /// Commands that ended in anything but GOOD.
     pub errors: u64,
     /// From the command's arrival to its response.
-    pub latency: Percentiles,
+    pub latency: LatencyMicros,
 }
 
 /// Percentiles in microseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Percentiles {
-    /// Commands measured.
-    pub count: u64,
+pub struct LatencyMicros {
     /// Median.
     pub p50_us: u64,
-    /// 9 of 10 are faster.
-    pub p90_us: u64,
     /// 99 of 100 are faster.
     pub p99_us: u64,
     /// 999 of 1,000 are faster.
@@ -115,8 +109,16 @@ pub struct Counters {
     pub pool_used_bytes: u64,
     /// Of that, in use at the most so far.
     pub pool_high_water_bytes: u64,
-    /// How often the worker slept.
-    pub sleeps: u64,
+    /// Operations in the back end whose initiator is gone; zero when nothing runs.
+    pub commands_orphaned: u64,
+    /// System calls on the ring: the worker submits, reaps and sleeps by these only.
+    pub ring_enters: u64,
+    /// Chains of sends given to queue pairs; each is a system call on soft devices.
+    pub doorbells: u64,
+    /// Completion queues armed; each is a system call on soft devices.
+    pub queue_arms: u64,
+    /// SENDs, RDMA WRITEs and READs.
+    pub sends_posted: u64,
 }
 
 pub(crate) fn unix_ms<S: Serializer>(when: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

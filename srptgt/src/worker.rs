@@ -1,0 +1,178 @@
+//! The data plane: one thread, one ring, and everything that a command meets on its way.
+//!
+//! Room: between the NIC, the core and the media. It names all crates and is the only place that decides order
+//! ([`Worker::turn`]); the control plane is reached by messages only ([`crate::worker_link`]). Nothing here waits
+//! for anything but the ring, and nothing on the data path allocates, locks or logs.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use backstore::{Engine, EngineSettings, RingError, Wait};
+use target_core::target::{Target, TargetLimits};
+use tracing::error;
+use transport_srp::{LoginPolicy, TargetPortId};
+
+use crate::access::Access;
+use crate::worker_link::Mailbox;
+
+mod adapter;
+mod clock;
+mod connection;
+mod connections;
+mod data_path;
+mod fabric;
+mod latency;
+mod login;
+mod luns;
+mod memory;
+mod reports;
+mod requests;
+mod sessions;
+mod slab;
+mod teardown;
+mod wakes;
+
+use clock::Clock;
+use connections::Connections;
+use fabric::Fabric;
+use luns::Luns;
+use memory::Memory;
+pub use memory::MemorySettings;
+use sessions::Sessions;
+
+/// Commands at a time over all sessions; more are answered with TASK SET FULL.
+const TASKS: u32 = 4096;
+
+/// Sizes and names that a worker has for life.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// What initiators call the target port.
+    pub target_port: TargetPortId,
+    /// Memory of the data path.
+    pub memory: MemorySettings,
+}
+
+/// Why a worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The memory of the data path.
+    #[error("{bytes} bytes for the data path cannot be had: {source}; lower the memory settings")]
+    Memory {
+        /// What was asked for.
+        bytes: usize,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The ring.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The mailbox, or the thread itself.
+    #[error("the worker thread cannot be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Starts the worker thread and waits until it is ready to take requests from the mailbox's link.
+///
+/// # Errors
+/// [`StartError`]: what the machine lacks.
+pub fn start(
+    settings: WorkerSettings,
+    mailbox: Mailbox,
+) -> Result<thread::JoinHandle<()>, StartError> {
+    let (ready, started) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        // The ring belongs to the thread that makes it.
+        match Worker::new(&settings, mailbox) {
+            Ok(worker) => {
+                let _ = ready.send(Ok(()));
+                worker.run();
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once").into()))?;
+    Ok(thread)
+}
+
+/// Everything that the thread owns. Fields are dropped in this order: what the NIC may write to goes before the
+/// memory that it writes to.
+struct Worker {
+    connections: Connections,
+    fabric: Fabric,
+    target: Target,
+    engine: Engine,
+    memory: Memory,
+    luns: Luns,
+    sessions: Sessions,
+    access: Arc<Access>,
+    policy: LoginPolicy,
+    mailbox: Mailbox,
+    totals: reports::Totals,
+    requests: requests::Pending,
+    /// The connection manager has events that were not read yet.
+    cm_ready: bool,
+    clock: Clock,
+    /// Time of this turn.
+    now: Duration,
+}
+
+impl Worker {
+    fn new(settings: &WorkerSettings, mailbox: Mailbox) -> Result<Self, StartError> {
+        let memory = Memory::new(&settings.memory)
+            .map_err(|source| StartError::Memory { bytes: settings.memory.data_bytes, source })?;
+        let bounce = memory.bounce.clone();
+        let mut engine = Engine::new(EngineSettings::default(), &memory.arena, bounce)?;
+        engine.watch_poll(mailbox.fd(), wakes::MAILBOX)?;
+        Ok(Self {
+            connections: Connections::default(),
+            fabric: Fabric::default(),
+            target: Target::new(TargetLimits { tasks: TASKS }, memory.data.clone()),
+            engine,
+            memory,
+            luns: Luns::default(),
+            sessions: Sessions::default(),
+            access: Arc::default(),
+            policy: LoginPolicy::new(settings.target_port),
+            mailbox,
+            totals: reports::Totals::default(),
+            requests: requests::Pending::default(),
+            cm_ready: false,
+            clock: Clock::new(),
+            now: Duration::ZERO,
+        })
+    }
+
+    fn run(mut self) {
+        while !self.requests.has_ended() {
+            if let Err(error) = self.turn() {
+                error!(%error, "the ring is broken; the daemon ends, so that its supervisor starts it anew");
+                std::process::abort();
+            }
+        }
+    }
+
+    /// One turn: move everything that can move, then sleep until something happens. The turn that finds nothing
+    /// arms the completion queues first and looks once more, because a completion that came before gives no event.
+    fn turn(&mut self) -> std::io::Result<()> {
+        let full = self.work() >= adapter::BATCH;
+        let more = full || self.cm_ready || self.arm() && self.work() > 0;
+        let wait = if more { Wait::No } else { Wait::For(self.patience()) };
+        self.engine.turn(wait)?;
+        self.now = self.clock.now();
+        self.handle_wakes();
+        Ok(())
+    }
+
+    /// Completions, commands and answers, as far as they go without sleeping. Returns how many completions came.
+    fn work(&mut self) -> usize {
+        let completions = self.poll_completions();
+        self.settle();
+        self.transmit();
+        self.tend_endings();
+        self.tend_requests();
+        completions
+    }
+}

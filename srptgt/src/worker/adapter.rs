@@ -1,0 +1,169 @@
+//! What all connections of one RDMA device share: memory registration, completion queues, receives.
+
+use rdma::{
+    CompletionChannel, CompletionQueue, Device, MemoryRegion, ProtectionDomain, QueuePair,
+    QueuePairConfig, SharedReceiveQueue, VerbsCounters, WorkCompletion,
+};
+
+use super::memory::{Memory, RECV_LAYOUT};
+use transport_srp::layout::DEFAULT_MAX_IT_IU_LEN;
+
+/// Completions that one poll takes: enough to batch, few enough that no session waits long for its turn.
+pub(super) const BATCH: usize = 32;
+
+/// Receives of one device: half of what the memory has, so that two devices share it.
+const RECEIVE_DEPTH: u32 = 1023;
+
+/// The objects of a device. Connections hold clones of what they need, so the order of dropping is theirs.
+pub(super) struct Adapter {
+    device: Device,
+    domain: ProtectionDomain,
+    events: CompletionChannel,
+    receive_cq: ArmedQueue,
+    send_cq: ArmedQueue,
+    receives: SharedReceiveQueue,
+    /// Keeps the arena registered.
+    _region: MemoryRegion,
+}
+
+/// A completion queue, and whether it will report its next completion.
+struct ArmedQueue {
+    queue: CompletionQueue,
+    armed: bool,
+}
+
+impl ArmedQueue {
+    fn arm(&mut self) -> Result<bool, rdma::Error> {
+        if self.armed {
+            return Ok(false);
+        }
+        self.queue.arm()?;
+        self.armed = true;
+        Ok(true)
+    }
+}
+
+impl Adapter {
+    /// Opens the device and registers the worker's memory with it.
+    ///
+    /// # Errors
+    /// What the device or the limits of this process stand in the way with.
+    pub(super) fn open(name: &str, memory: &Memory) -> Result<Self, rdma::Error> {
+        let device = Device::open(name)?;
+        let domain = ProtectionDomain::new(&device)?;
+        let region = MemoryRegion::register(&domain, &memory.arena)?;
+        let events = CompletionChannel::new(&device)?;
+        let depth = RECEIVE_DEPTH.min(device.info().limits.shared_receives);
+        let queue = |receives| CompletionQueue::new(&device, receives, Some(&events));
+        let adapter = Self {
+            receive_cq: ArmedQueue { queue: queue(depth)?, armed: false },
+            send_cq: ArmedQueue { queue: queue(0)?, armed: false },
+            receives: SharedReceiveQueue::new(&domain, depth)?,
+            device,
+            domain,
+            events,
+            _region: region,
+        };
+        adapter.refill(memory)?;
+        Ok(adapter)
+    }
+
+    /// The device's name.
+    pub(super) fn name(&self) -> &str {
+        &self.device.info().name
+    }
+
+    /// The device itself: its events and limits.
+    pub(super) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Where armed queues report.
+    pub(super) fn events(&self) -> &CompletionChannel {
+        &self.events
+    }
+
+    /// What its objects have cost so far.
+    pub(super) fn counters(&self) -> VerbsCounters {
+        self.device.counters()
+    }
+
+    /// A queue pair on the shared queues.
+    ///
+    /// # Errors
+    /// The device is used up or gone.
+    pub(super) fn queue_pair(&self) -> Result<QueuePair, rdma::Error> {
+        QueuePair::new(
+            &self.domain,
+            &self.send_cq.queue,
+            &self.receive_cq.queue,
+            &self.receives,
+            QueuePairConfig::default(),
+        )
+    }
+
+    /// The receive queue that all connections share.
+    pub(super) fn receives(&self) -> &SharedReceiveQueue {
+        &self.receives
+    }
+
+    /// Posts receive slots until the queue is full or the slots are all in use: buffers of finished commands come back
+    /// to the pool, and from there to the NIC here.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub(super) fn refill(&self, memory: &Memory) -> Result<(), rdma::Error> {
+        for _ in 0..self.receives.room() {
+            let Some(mut buf) = memory.receive.take(RECV_LAYOUT.slot_len) else {
+                break;
+            };
+            let fits = buf.set_window(RECV_LAYOUT.window_start, DEFAULT_MAX_IT_IU_LEN as usize);
+            debug_assert!(fits, "a slot is as long as its layout says");
+            if self.receives.post(buf).is_err() {
+                break;
+            }
+        }
+        self.receives.flush()
+    }
+
+    /// Receives that have come.
+    ///
+    /// # Errors
+    /// The queue is broken, and all connections with it.
+    pub(super) fn poll_receives(&self, batch: &mut [WorkCompletion]) -> Result<usize, rdma::Error> {
+        self.receive_cq.queue.poll(batch)
+    }
+
+    /// Sends, RDMA WRITEs and READs that have ended.
+    ///
+    /// # Errors
+    /// As [`Adapter::poll_receives`].
+    pub(super) fn poll_sends(&self, batch: &mut [WorkCompletion]) -> Result<usize, rdma::Error> {
+        self.send_cq.queue.poll(batch)
+    }
+
+    /// Asks for an event at the next receive, and with `sends` at the next send completion too. True when that was
+    /// not asked for already: then poll once more, for what came before.
+    ///
+    /// Responses complete without anybody waiting for it, so `sends` is only for RDMA READs and for buffers or
+    /// queue space that is waited for.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub(super) fn arm(&mut self, sends: bool) -> Result<bool, rdma::Error> {
+        let receives = self.receive_cq.arm()?;
+        Ok(sends && self.send_cq.arm()? || receives)
+    }
+
+    /// An event was read from the channel: its queue is not armed any more.
+    pub(super) fn handle_event(&mut self, raw: u64) {
+        let Some(id) = self.events.event_from_raw(raw) else {
+            return;
+        };
+        for queue in [&mut self.receive_cq, &mut self.send_cq] {
+            if queue.queue.id() == id {
+                queue.armed = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! All connections: by number, by queue pair, and those that want attention.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdma::{ConnectionId, QueuePairNumber};
+
+use super::connection::{Connection, Phase};
+use super::slab::Slab;
+
+/// The table. Nothing walks it for each command: attention is a list.
+#[derive(Default)]
+pub(super) struct Connections {
+    slab: Slab<Connection>,
+    /// Queue pair numbers are a device's own.
+    by_queue_pair: HashMap<(usize, QueuePairNumber), u32>,
+    by_cm: HashMap<ConnectionId, u32>,
+    dirty: Vec<u32>,
+    /// Those that are on their way out.
+    ending: Vec<u32>,
+    /// RDMA READs that are out, over all connections.
+    pulls: u32,
+    /// Connections whose send queue is full.
+    blocked: u32,
+}
+
+impl Connections {
+    /// Adds what `make` returns when told its number, or gives `None` when the table is full.
+    pub(super) fn insert_with(&mut self, make: impl FnOnce(u32) -> Connection) -> Option<u32> {
+        let number = self.slab.insert_with(make)?;
+        let connection = self.slab.get(number)?;
+        let queue_pair = (connection.adapter, connection.queue_pair.number());
+        self.by_queue_pair.insert(queue_pair, number);
+        self.by_cm.insert(connection.cm.id(), number);
+        Some(number)
+    }
+
+    /// The connection with this number.
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Connection> {
+        self.slab.get_mut(number)
+    }
+
+    /// The connection with this number.
+    pub(super) fn get(&self, number: u32) -> Option<&Connection> {
+        self.slab.get(number)
+    }
+
+    /// The connection that a completion is of.
+    pub(super) fn of_queue_pair(&mut self, adapter: usize, number: QueuePairNumber) -> Option<&mut Connection> {
+        let number = *self.by_queue_pair.get(&(adapter, number))?;
+        self.slab.get_mut(number)
+    }
+
+    /// The number of the connection that an event of the connection manager is of.
+    pub(super) fn of_cm(&self, id: ConnectionId) -> Option<u32> {
+        self.by_cm.get(&id).copied()
+    }
+
+    /// Takes one out.
+    pub(super) fn remove(&mut self, number: u32) -> Option<Connection> {
+        let connection = self.slab.remove(number)?;
+        self.by_queue_pair.remove(&(connection.adapter, connection.queue_pair.number()));
+        self.by_cm.remove(&connection.cm.id());
+        self.pulls -= connection.pulls;
+        self.blocked -= u32::from(connection.blocked);
+        Some(connection)
+    }
+
+    /// Notes that a connection may have something to send.
+    pub(super) fn mark_dirty(&mut self, number: u32) {
+        if let Some(connection) = self.slab.get_mut(number)
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.dirty.push(number);
+        }
+    }
+
+    /// The next connection that may have something to send.
+    pub(super) fn next_dirty(&mut self) -> Option<u32> {
+        let number = self.dirty.pop()?;
+        if let Some(connection) = self.slab.get_mut(number) {
+            connection.dirty = false;
+        }
+        Some(number)
+    }
+
+    /// A connection's queue pair was flushed, with this many RDMA READs more.
+    pub(super) fn transmitted(&mut self, number: u32, pulls: u32) {
+        let Some(connection) = self.slab.get_mut(number) else {
+            return;
+        };
+        connection.pulls += pulls;
+        self.pulls += pulls;
+        let blocked = connection.queue_pair.has_pending();
+        self.blocked = self.blocked + u32::from(blocked) - u32::from(connection.blocked);
+        connection.blocked = blocked;
+    }
+
+    /// RDMA READs of a connection have ended.
+    pub(super) fn pulls_ended(&mut self, number: u32, pulls: u32) {
+        if let Some(connection) = self.slab.get_mut(number) {
+            let pulls = pulls.min(connection.pulls);
+            connection.pulls -= pulls;
+            self.pulls -= pulls;
+        }
+    }
+
+    /// True when somebody waits for sends to complete: for data, for room in a send queue, or for the end of a
+    /// connection.
+    pub(super) fn wait_for_sends(&self) -> bool {
+        self.pulls > 0 || self.blocked > 0 || !self.ending.is_empty()
+    }
+
+    /// Notes that a connection is on its way out.
+    pub(super) fn mark_ending(&mut self, number: u32) {
+        if !self.ending.contains(&number) {
+            self.ending.push(number);
+        }
+    }
+
+    /// Those on their way out; the list is empty until they are marked again.
+    pub(super) fn take_ending(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.ending)
+    }
+
+    /// When the patience with the first of those on their way out ends.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        let deadline = |&number: &u32| match self.slab.get(number)?.phase {
+            Phase::Live => None,
+            Phase::Leaving { until } | Phase::Draining { until } => Some(until),
+        };
+        self.ending.iter().filter_map(deadline).min()
+    }
+
+    /// True when there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.slab.iter().next().is_none()
+    }
+
+    /// The numbers of all.
+    pub(super) fn numbers(&self) -> Vec<u32> {
+        self.slab.numbers()
+    }
+}

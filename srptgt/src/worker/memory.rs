@@ -1,0 +1,98 @@
+//! The worker's memory: one arena, cut once into the pools of the data path.
+//!
+//! Everything that a NIC or the kernel's ring may touch lies in this arena, so one registration with each
+//! covers all of it and no command ever looks a key up.
+
+use std::io;
+use std::sync::Arc;
+
+use iobuf::{Arena, Pool};
+use transport_srp::layout::DEFAULT_MAX_IT_IU_LEN;
+use transport_srp::{RecvLayout, recv_layout};
+
+/// Bytes of an outgoing message slot: an SRP_RSP with sense data, and any other message of a target.
+const MESSAGE_SLOT_BYTES: usize = 256;
+
+/// Bytes for operations whose memory direct I/O does not take.
+const BOUNCE_BYTES: usize = 4 << 20;
+
+/// How messages lie in receive slots: immediate data of Linux initiators begins on a page.
+pub(super) const RECV_LAYOUT: RecvLayout = recv_layout(DEFAULT_MAX_IT_IU_LEN);
+
+/// How much memory a worker takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySettings {
+    /// Bytes for the data of commands in flight; a command that finds no room waits.
+    pub data_bytes: usize,
+    /// Longest transfer of one command in bytes: a power of two, at most an eighth of `data_bytes`.
+    pub max_transfer_bytes: usize,
+    /// Receive slots, shared by all sessions of all RDMA devices.
+    pub receive_slots: usize,
+    /// Outgoing messages on their way, over all sessions.
+    pub messages: usize,
+}
+
+impl Default for MemorySettings {
+    fn default() -> Self {
+        Self {
+            data_bytes: 128 << 20,
+            max_transfer_bytes: 4 << 20,
+            receive_slots: 2048,
+            messages: 4096,
+        }
+    }
+}
+
+/// The pools of one worker.
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// What all pools are cut from.
+    pub(super) arena: Arc<Arena>,
+    /// Data of commands, and descriptor tables.
+    pub(super) data: Pool,
+    /// Receive slots, with room for immediate data.
+    pub(super) receive: Pool,
+    /// Outgoing messages.
+    pub(super) messages: Pool,
+    /// For the back end.
+    pub(super) bounce: Pool,
+}
+
+impl Memory {
+    /// Maps the arena and cuts the pools.
+    ///
+    /// # Errors
+    /// The kernel's error when there is not that much address space or memory.
+    pub(super) fn new(settings: &MemorySettings) -> io::Result<Self> {
+        // Buddies are aligned to their size from the start of their region: the largest ones come first.
+        let data = 0..settings.data_bytes;
+        let bounce = data.end..data.end + BOUNCE_BYTES;
+        let receive = bounce.end..bounce.end + settings.receive_slots * RECV_LAYOUT.slot_len;
+        let messages = receive.end..receive.end + settings.messages * MESSAGE_SLOT_BYTES;
+        let arena = Arena::new(messages.end)?;
+        Ok(Self {
+            data: Pool::buddy(&arena, data, settings.max_transfer_bytes),
+            bounce: Pool::buddy(&arena, bounce, BOUNCE_BYTES),
+            receive: Pool::slots(&arena, receive, RECV_LAYOUT.slot_len),
+            messages: Pool::slots(&arena, messages, MESSAGE_SLOT_BYTES),
+            arena,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn immediate_data_of_linux_is_aligned_in_every_slot() {
+        let settings = MemorySettings { receive_slots: 3, ..MemorySettings::default() };
+        let memory = Memory::new(&settings).expect("map");
+        let held: Vec<_> = std::iter::from_fn(|| memory.receive.take(RECV_LAYOUT.slot_len)).collect();
+        assert_eq!(held.len(), 3);
+        for mut buf in held {
+            assert!(buf.set_window(RECV_LAYOUT.window_start + 68, 8192));
+            assert_eq!(buf.address() % 4096, 0);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! What the control plane is told: sessions and counters.
+
+use target_core::target::NexusId;
+
+use crate::worker_link::{Counters, SessionChannel, SessionInfo, SessionLun};
+
+use super::Worker;
+use super::connection::Connection;
+use super::sessions::Session;
+
+/// What nobody else counts, since the worker started.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// Logins that came in.
+    pub(super) logins_accepted: u64,
+    /// Logins that did not.
+    pub(super) logins_refused: u64,
+    /// Sessions that ended.
+    pub(super) sessions_closed: u64,
+    /// Connections that ended because the peer broke the protocol.
+    pub(super) protocol_errors: u64,
+    /// Commands that ended in anything but GOOD.
+    pub(super) commands_failed: u64,
+    /// Task management requests.
+    pub(super) task_management: u64,
+    /// Bytes given to the initiators of sessions that have ended.
+    pub(super) read_bytes: u64,
+    /// Bytes taken from the initiators of sessions that have ended.
+    pub(super) written_bytes: u64,
+}
+
+impl Worker {
+    /// All sessions, oldest first.
+    pub(super) fn report_sessions(&self) -> Vec<SessionInfo> {
+        self.sessions.iter().map(|session| self.report_session(session)).collect()
+    }
+
+    fn report_session(&self, session: &Session) -> SessionInfo {
+        let connections = session.connections.iter().filter_map(|&number| self.connections.get(number));
+        SessionInfo {
+            id: session.id,
+            host: session.host.name.to_string(),
+            guid: session.guid,
+            vouched: session.vouched,
+            login: session.login.clone(),
+            since: session.since,
+            channels: connections.map(report_channel).collect(),
+            luns: self.report_luns(session),
+        }
+    }
+
+    fn report_luns(&self, session: &Session) -> Vec<SessionLun> {
+        let mut luns: Vec<_> = self
+            .target
+            .lun_counters(session.nexus)
+            .filter_map(|(number, counters)| {
+                let mapped = session.host.luns.get(&number)?;
+                Some(SessionLun {
+                    number,
+                    lun: mapped.lun.to_string(),
+                    reads: counters.reads,
+                    writes: counters.writes,
+                    read_bytes: counters.read_bytes,
+                    written_bytes: counters.write_bytes,
+                    errors: counters.errors,
+                    latency: session.latency(number).map(|l| l.percentiles()).unwrap_or_default(),
+                })
+            })
+            .collect();
+        luns.sort_by_key(|lun| lun.number);
+        luns
+    }
+
+    /// Adds the bytes of a session that is about to end to the totals.
+    pub(super) fn count_bytes_of(&mut self, nexus: NexusId) {
+        let (read, written) = self.bytes_of(nexus);
+        self.totals.read_bytes += read;
+        self.totals.written_bytes += written;
+    }
+
+    fn bytes_of(&self, nexus: NexusId) -> (u64, u64) {
+        let luns = self.target.lun_counters(nexus);
+        luns.fold((0, 0), |(read, written), (_, lun)| (read + lun.read_bytes, written + lun.write_bytes))
+    }
+
+    /// All counters.
+    pub(super) fn report_counters(&self) -> Counters {
+        let core = self.target.counters();
+        let live = self.sessions.iter().map(|session| self.bytes_of(session.nexus));
+        let (read, written) = live.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
+        let pool = self.memory.data.level();
+        let ring = self.engine.counters();
+        let mut counters = Counters {
+            logins_accepted: self.totals.logins_accepted,
+            logins_refused: self.totals.logins_refused,
+            sessions_closed: self.totals.sessions_closed,
+            protocol_errors: self.totals.protocol_errors,
+            commands_started: core.totals.commands,
+            commands_finished: core.totals.answered + core.totals.aborted + core.totals.abandoned,
+            commands_aborted: core.totals.aborted + core.totals.abandoned,
+            commands_failed: self.totals.commands_failed,
+            commands_orphaned: core.orphaned.into(),
+            read_bytes: self.totals.read_bytes + read,
+            written_bytes: self.totals.written_bytes + written,
+            task_management: self.totals.task_management,
+            pool_bytes: pool.capacity_bytes as u64,
+            pool_used_bytes: pool.in_use_bytes as u64,
+            pool_high_water_bytes: pool.high_water_bytes as u64,
+            ring_enters: ring.enters,
+            ..Counters::default()
+        };
+        for adapter in &self.fabric.adapters {
+            let verbs = adapter.counters();
+            counters.doorbells += verbs.doorbells;
+            counters.queue_arms += verbs.arms;
+            counters.sends_posted += verbs.sends_posted;
+        }
+        counters
+    }
+}
+
+fn report_channel(connection: &Connection) -> SessionChannel {
+    SessionChannel {
+        queue_pair: connection.queue_pair.number().0,
+        max_it_iu_bytes: connection.negotiated.max_it_iu_len,
+        request_limit: connection.negotiated.request_limit,
+        in_flight: connection.in_flight,
+        immediate_data: connection.negotiated.imm_data_offset.is_some(),
+    }
+}
