@@ -208,6 +208,16 @@ impl Target {
         self.out.pop_front().map(|queued| queued.next)
     }
 
+    /// True while a command waits for a data buffer: tell [`Target::handle_buffers_freed`] when some come back.
+    pub fn waits_for_buffer(&self) -> bool {
+        !self.tasks.is_buffer_queue_empty()
+    }
+
+    /// True when no command is in the task table.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.len() == 0
+    }
+
     /// What is going on, for leak checks and statistics. Looks at every task.
     pub fn counters(&self) -> Counters {
         let mut counters = Counters {
