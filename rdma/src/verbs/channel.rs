@@ -1,7 +1,6 @@
 //! Where completion queues report that they have something.
 
 use std::cell::RefCell;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
@@ -9,13 +8,13 @@ use std::rc::{Rc, Weak};
 use rdma_sys as sys;
 
 use super::cq::QueueInner;
-use super::device::{Device, set_nonblocking};
+use super::device::Device;
 use crate::completion::CompletionQueueId;
 use crate::error::Error;
 
 /// Events of completion queues. Clones are the same channel.
 ///
-/// An event is eight bytes on the descriptor, which does not block. Either a ring reads it, and the number goes to
+/// An event is eight bytes on the descriptor, which blocks, so that a ring can wait in its read. Either a ring reads it, and the number goes to
 /// [`CompletionChannel::event_from_raw`]; or [`CompletionChannel::next_event`] reads it.
 #[derive(Clone, Debug)]
 pub struct CompletionChannel(pub(super) Rc<ChannelInner>);
@@ -37,13 +36,11 @@ impl CompletionChannel {
         // SAFETY: the context is open, and the channel keeps it open.
         let raw = unsafe { (context.verbs.ibv_create_comp_channel)(context.raw.as_ptr()) };
         let raw = NonNull::new(raw).ok_or_else(|| Error::last("ibv_create_comp_channel"))?;
-        let channel = Self(Rc::new(ChannelInner {
+        Ok(Self(Rc::new(ChannelInner {
             raw,
             device: device.clone(),
             queues: RefCell::default(),
-        }));
-        set_nonblocking(channel.as_fd())?;
-        Ok(channel)
+        })))
     }
 
     /// Which queue the event is of, from the eight bytes (native byte order) that were read from the descriptor. `None` when it has
@@ -65,6 +62,9 @@ impl CompletionChannel {
     /// # Errors
     /// The descriptor cannot be read: the device is gone.
     pub fn next_event(&self) -> Result<Option<CompletionQueueId>, Error> {
+        if !self.has_event()? {
+            return Ok(None);
+        }
         let mut raw = 0_u64;
         let fd = self.as_fd().as_raw_fd();
         // SAFETY: the call writes at most the eight bytes of `raw`.
@@ -72,10 +72,19 @@ impl CompletionChannel {
         if len == size_of::<u64>().cast_signed() {
             return Ok(self.event_from_raw(raw));
         }
-        let error = io::Error::last_os_error();
-        match error.kind() {
-            io::ErrorKind::WouldBlock => Ok(None),
-            _ => Err(Error::call("read of a completion channel", error)),
+        Err(Error::last("read of a completion channel"))
+    }
+
+    fn has_event(&self) -> Result<bool, Error> {
+        let mut poll = libc::pollfd {
+            fd: self.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: the call reads and writes the one structure that it is given, and returns at once.
+        match unsafe { libc::poll(&raw mut poll, 1, 0) } {
+            -1 => Err(Error::last("poll of a completion channel")),
+            ready => Ok(ready > 0),
         }
     }
 
