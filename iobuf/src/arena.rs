@@ -6,7 +6,7 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Alignment of an arena in bytes: a huge page, so that a NIC and the kernel need few translations.
-pub const ARENA_ALIGN_BYTES: usize = 2 << 20;
+pub(crate) const ARENA_ALIGN_BYTES: usize = 2 << 20;
 
 /// A mapping that lives as long as anything that was registered with it or cut from it.
 ///
