@@ -1,7 +1,7 @@
 //! Running a program in the guest: every command is printed with its answer, so `guest.log` reads like a transcript.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 /// A command that has ended.
@@ -83,51 +83,79 @@ pub fn attempt(line: &str) -> Finished {
 /// It could not be started.
 #[track_caller]
 pub fn attempt_with_input(line: &str, input: &str) -> Finished {
-    finish(command(line), line, input)
+    start(line).finish(input)
 }
 
-/// The command of a line, for a caller that wants to watch it run.
-///
-/// # Panics
-///
-/// The line is empty.
-#[track_caller]
-pub fn command(line: &str) -> Command {
-    let mut words = line.split_whitespace();
-    let mut command = Command::new(words.next().expect("a command has a first word"));
-    command.args(words);
-    command
-}
-
-/// Runs a command that was put together by the caller; `line` is what the transcript calls it.
+/// Starts a command; the scenario does something else meanwhile.
 ///
 /// # Panics
 ///
 /// It could not be started.
 #[track_caller]
-pub fn finish(mut command: Command, line: &str, input: &str) -> Finished {
-    println!("$ {line}");
-    let child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.unwrap_or_else(|error| panic!("`{line}` could not be started: {error}"));
-    let mut stdin = child.stdin.take().expect("standard input is a pipe");
-    let output = thread::scope(|scope| {
-        // A program may end without reading its input; that is its choice.
-        scope.spawn(move || stdin.write_all(input.as_bytes()));
-        child.wait_with_output()
-    });
-    let output = output.unwrap_or_else(|error| panic!("waiting for `{line}`: {error}"));
-    let finished = Finished {
-        line: line.to_string(),
-        status: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    };
-    print!("{}{}", finished.stdout, finished.stderr);
-    finished
+pub fn start(line: &str) -> Started {
+    Started::new(command(line), line)
+}
+
+/// The command of a line.
+pub(crate) fn command(line: &str) -> Command {
+    let mut words = line.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
+}
+
+/// A command under way; its output is read when it has ended.
+#[derive(Debug)]
+pub struct Started {
+    line: String,
+    child: Child,
+}
+
+impl Started {
+    /// Starts a command that was put together by the caller; `line` is what the transcript calls it.
+    #[track_caller]
+    pub(crate) fn new(mut command: Command, line: &str) -> Self {
+        println!("$ {line}");
+        let command = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let child = command.spawn();
+        let child = child.unwrap_or_else(|error| panic!("`{line}` could not be started: {error}"));
+        Self {
+            line: line.to_string(),
+            child,
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Gives it something to read and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be waited for.
+    #[track_caller]
+    pub fn finish(mut self, input: &str) -> Finished {
+        let stdin = self.child.stdin.take();
+        let output = thread::scope(|scope| {
+            // A program may end without reading its input; that is its choice.
+            scope.spawn(move || stdin.map(|mut stdin| stdin.write_all(input.as_bytes())));
+            self.child.wait_with_output()
+        });
+        let output = output.unwrap_or_else(|error| panic!("waiting for `{}`: {error}", self.line));
+        let finished = Finished {
+            line: self.line,
+            status: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        print!("{}{}", finished.stdout, finished.stderr);
+        finished
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! fio: load with verified contents, and what it measured.
 
 use serde::Deserialize;
-use std::process::Command;
 
-use crate::command::{command, finish};
+use crate::command::{Started, command};
 
 /// A run of fio against one block device or file.
 #[derive(Clone, Debug)]
@@ -59,19 +58,48 @@ impl Fio {
     /// fio failed or found a wrong block; the message holds its words.
     #[track_caller]
     pub fn run(&self) -> Report {
-        let output = finish(self.command(), &self.line(), "").output();
-        Report::parse(&output).unwrap_or_else(|error| panic!("fio's report: {error}\n{output}"))
+        self.start().finish()
     }
 
-    /// The command, for a caller that wants to do something else meanwhile; end it with [`Report::parse`].
-    pub fn command(&self) -> Command {
+    /// Starts it; the scenario does something else meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// fio could not be started.
+    #[track_caller]
+    pub fn start(&self) -> Load {
         let mut fio = command("fio --output-format=json");
         fio.args(&self.arguments);
-        fio
+        Load(Started::new(fio, &self.line()))
     }
 
     fn line(&self) -> String {
         format!("fio {}", self.arguments.join(" "))
+    }
+}
+
+/// A run of fio under way.
+#[derive(Debug)]
+pub struct Load(Started);
+
+impl Load {
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.0.is_running()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// fio failed or found a wrong block; the message holds its words.
+    #[track_caller]
+    pub fn finish(self) -> Report {
+        let output = self.0.finish("").output();
+        let report = Report::parse(&output);
+        let report = report.unwrap_or_else(|error| panic!("fio's report: {error}\n{output}"));
+        assert_eq!(report.error, 0, "fio saw an error");
+        report
     }
 }
 

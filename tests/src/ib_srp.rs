@@ -169,8 +169,24 @@ impl Session {
     /// The session is gone.
     #[track_caller]
     pub fn rescan(&self) {
+        self.scan("- - -");
+    }
+
+    /// Asks for one LUN by its number, whatever the target reports.
+    ///
+    /// # Panics
+    ///
+    /// The session is gone.
+    #[track_caller]
+    pub fn probe(&self, lun: u64) {
+        self.scan(&format!("0 0 {lun}"));
+    }
+
+    #[track_caller]
+    fn scan(&self, what: &str) {
         let path = format!("/sys/class/scsi_host/host{}/scan", self.host);
-        fs::write(&path, "- - -").unwrap_or_else(|error| panic!("{path}: {error}"));
+        println!("$ echo {what} > {path}");
+        fs::write(&path, what).unwrap_or_else(|error| panic!("{path}: {error}"));
     }
 
     /// State of the remote port: `running`, `blocked`, `fail-fast` or `lost`; none when it is gone.

@@ -14,4 +14,6 @@ pub mod ib_srp;
 pub mod kernel_log;
 pub mod lio;
 pub mod rxe;
+pub mod srptgt;
+pub mod tree;
 pub mod vm;

@@ -111,10 +111,14 @@ fn run_guest(name: &str, options: &Options) -> Result<(), String> {
     verdict(ended, &guest.folder, options).map_err(|reason| report(name, &reason, &guest.folder))
 }
 
-/// The folder that cargo builds into (`target/debug`): test executables lie in its `deps`.
+/// The folder that cargo builds into (`target/debug`): programs lie in it, test executables in its `deps`.
 pub(crate) fn build_folder(executable: &Path) -> PathBuf {
-    let up = |path: &Path| path.parent().unwrap_or(path).to_path_buf();
-    up(&up(executable))
+    let folder = executable.parent().unwrap_or(executable);
+    folder
+        .parent()
+        .filter(|_| folder.ends_with("deps"))
+        .unwrap_or(folder)
+        .to_path_buf()
 }
 
 /// The name of the test file: the executable's name without cargo's hash.
@@ -191,6 +195,10 @@ mod tests {
         let executable = Path::new("/b/target/debug/deps/srp_login-0123456789abcdef");
         assert_eq!(test_file(executable), "srp_login");
         assert_eq!(build_folder(executable), Path::new("/b/target/debug"));
+        assert_eq!(
+            build_folder(Path::new("/b/target/debug/demo")),
+            Path::new("/b/target/debug")
+        );
     }
 
     #[test]

@@ -48,3 +48,70 @@ impl Suite {
         format!("deb [signed-by={KEYRING}] {mirror} {} main\n", self.name)
     }
 }
+
+/// An apt that knows some suites and touches nothing of the machine's.
+pub(crate) struct Apt {
+    folder: PathBuf,
+    config: PathBuf,
+}
+
+impl Apt {
+    /// Reads the suites' lists into `folder/apt/`; packages will be downloaded to `folder`.
+    pub(crate) fn new(folder: &Path, suites: &[Suite]) -> Result<Self> {
+        let names: Vec<&str> = suites.iter().map(|suite| suite.name).collect();
+        let state = folder.join("apt").join(names.join("+"));
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(state.join(part))?;
+        }
+        let sources: String = suites.iter().map(|suite| suite.source()).collect();
+        fs::write(state.join("sources.list"), &sources)?;
+        let config = state.join("apt.conf");
+        fs::write(&config, Self::configuration(&state))?;
+        let apt = Self {
+            folder: folder.to_owned(),
+            config,
+        };
+        run(apt.command("apt-get", &["-qq", "update"])).with_context(|| {
+            format!("reading {sources}(SRPTGT_DEBIAN_MIRROR names another mirror)")
+        })?;
+        Ok(apt)
+    }
+
+    fn configuration(state: &Path) -> String {
+        let state = state.display();
+        format!(
+            "Dir::Etc::SourceList \"{state}/sources.list\";\n\
+             Dir::Etc::SourceParts \"-\";\n\
+             Dir::State::Lists \"{state}/lists\";\n\
+             Dir::Cache \"{state}/cache\";\n\
+             APT::Sandbox::User \"\";\n\
+             Acquire::Languages \"none\";\n\
+             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
+        )
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
+            .arg("-c")
+            .arg(&self.config)
+            .args(arguments)
+            .current_dir(&self.folder);
+        command
+    }
+
+    /// The names of all packages that begin with `prefix`, one per line.
+    pub(crate) fn package_names(&self, prefix: &str) -> Result<String> {
+        output_of(self.command("apt-cache", &["pkgnames", prefix]))
+    }
+
+    /// What apt says of the dependencies of the newest version of a package.
+    pub(crate) fn dependencies(&self, package: &str) -> Result<String> {
+        output_of(self.command("apt-cache", &["depends", package]))
+    }
+
+    /// Downloads the newest version of a package.
+    pub(crate) fn download(&self, package: &str) -> Result<()> {
+        run(self.command("apt-get", &["-q", "download", package]))
+    }
+}

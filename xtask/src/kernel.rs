@@ -31,7 +31,7 @@ pub(crate) fn ensure(update: bool) -> Result<PathBuf> {
     if let (false, Some(linux)) = (update, cached::installed()?) {
         return Ok(linux);
     }
-    repository::install_packages()?;
+    repository::install_packages(&[])?;
     let source = Source::find(&cache, update)?;
     let folder = cached::folder(&source.version)?;
     if folder.join("linux").exists() {

@@ -4,8 +4,11 @@
 //! ([`tidy`]), the test bed's kernel and guests ([`kernel`], [`vm`]), the whole test run ([`check`]).
 #![forbid(unsafe_code)]
 
+mod apt;
+mod bench;
 mod bindings;
 mod check;
+mod fuzz;
 mod kernel;
 mod libtest;
 mod repository;
@@ -35,16 +38,26 @@ enum Chore {
     Tidy,
     /// Generate rdma-sys/src/types.rs from the C headers of this machine (needs bindgen)
     GenBindings,
+    /// Compare srptgt with the kernel's own target, in instructions
+    Bench(bench::Bench),
+    /// Run every fuzz target for a while (needs a nightly toolchain and cargo-fuzz)
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, default_value_t = 30)]
+        seconds: u32,
+    },
     /// Everything: format, lints, tidy, all tests and scenarios, with a summary
     Test,
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().chore {
-        Chore::Setup => repository::install_packages().map(|()| ExitCode::SUCCESS),
+        Chore::Setup => repository::install_packages(&[]).map(|()| ExitCode::SUCCESS),
         Chore::Vm(vm) => vm.run(),
         Chore::Tidy => run_tidy().map(exit_code),
         Chore::GenBindings => bindings::generate().map(|()| ExitCode::SUCCESS),
+        Chore::Bench(bench) => bench.run().map(|()| ExitCode::SUCCESS),
+        Chore::Fuzz { seconds } => fuzz::run_all(seconds).map(|()| ExitCode::SUCCESS),
         Chore::Test => check::run().map(exit_code),
     };
     done.unwrap_or_else(|error| {

@@ -41,7 +41,7 @@ pub(crate) fn output_of(mut command: Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Installs the Debian packages that are missing, or says how.
-pub(crate) fn install_packages() -> Result<()> {
-    run(command("testbed/packages.sh", &[]))
+/// Installs the Debian packages that are missing, of the test bed and of `more`; or says how.
+pub(crate) fn install_packages(more: &[&str]) -> Result<()> {
+    run(command("testbed/packages.sh", more))
 }

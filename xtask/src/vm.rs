@@ -122,7 +122,7 @@ fn boot(size: Size, script: String, time_limit: Duration, console: Console) -> R
 
 /// What building and testing need besides cargo: packages and the guest's kernel.
 pub(crate) fn prepare() -> Result<()> {
-    repository::install_packages()?;
+    repository::install_packages(&[])?;
     kernel::ensure(false)?;
     Ok(())
 }

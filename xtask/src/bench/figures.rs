@@ -46,9 +46,7 @@ pub(super) fn read(round: &Path, job: &Job) -> Result<Measured> {
         return Ok(Measured::Failed(reason));
     }
     match file("json")? {
-        Some(report) => {
-            parse(&report, job).with_context(|| format!("fio's report {name}.json"))
-        }
+        Some(report) => parse(&report, job).with_context(|| format!("fio's report {name}.json")),
         None => Ok(Measured::Failed("the job did not run".to_owned())),
     }
 }
@@ -96,7 +94,11 @@ fn alarm(log: &str) -> Option<String> {
         .lines()
         .find(|line| ALARMING.iter().any(|word| line.contains(word)))?;
     // What stands in brackets before it is the time.
-    Some(line.split_once("] ").map_or(line, |(_, text)| text).to_owned())
+    Some(
+        line.split_once("] ")
+            .map_or(line, |(_, text)| text)
+            .to_owned(),
+    )
 }
 
 fn device_fault(before: &Option<String>, after: &Option<String>) -> Option<String> {
@@ -170,7 +172,8 @@ mod tests {
     #[test]
     fn a_fault_of_the_device_spoils_the_figure() {
         let json = report(0, 16_000);
-        let log = "[   12.5] scsi host0: ib_srp: failed FAST REG status local QP operation error (2)";
+        let log =
+            "[   12.5] scsi host0: ib_srp: failed FAST REG status local QP operation error (2)";
         let spoiled = [("4k-read-32.json", &*json), ("4k-read-32.dmesg", log)];
         assert!(reason(&spoiled).starts_with("scsi host0: ib_srp: failed FAST REG"));
         let retried = [
@@ -184,10 +187,19 @@ mod tests {
     #[test]
     fn what_failed_says_why() {
         assert_eq!(reason(&[]), "the job did not run");
-        assert_eq!(reason(&[("failed", "srptgt did not come up\n")]), "srptgt did not come up");
+        assert_eq!(
+            reason(&[("failed", "srptgt did not come up\n")]),
+            "srptgt did not come up"
+        );
         let failed = [("4k-read-32.failed", "fio ended with status 1\nmore\n")];
         assert_eq!(reason(&failed), "fio ended with status 1");
-        assert_eq!(reason(&[("4k-read-32.json", &*report(5, 9))]), "fio reports error 5");
-        assert_eq!(reason(&[("4k-read-32.json", &*report(0, 0))]), "no I/O was done");
+        assert_eq!(
+            reason(&[("4k-read-32.json", &*report(5, 9))]),
+            "fio reports error 5"
+        );
+        assert_eq!(
+            reason(&[("4k-read-32.json", &*report(0, 0))]),
+            "no I/O was done"
+        );
     }
 }

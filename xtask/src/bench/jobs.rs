@@ -41,8 +41,7 @@ pub(super) const JOBS: [Job; 8] = [
 
 /// What runs once before the jobs of a round and gives no figure: it brings fio, the initiator and the target to
 /// their steady state.
-const WARM_UP: &str =
-    "warm --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --number_ios=2000";
+const WARM_UP: &str = "warm --rw=randrw --bs=4k --ioengine=libaio --iodepth=32 --number_ios=2000";
 
 const fn job(
     direction: Direction,

@@ -8,14 +8,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use testbed::kernel::cache_root;
 
 use crate::apt::{Apt, Suite};
-use crate::repository::{output_of, run};
+use crate::repository::run;
 
 /// The security suite has the newer package as a rule; the other one always has one.
-const SUITES: [Suite; 2] = [Suite::main("bookworm"), Suite::security("bookworm-security")];
+const SUITES: [Suite; 2] = [
+    Suite::main("bookworm"),
+    Suite::security("bookworm-security"),
+];
 /// The package that depends on the kernel of the day.
 const META_PACKAGE: &str = "linux-image-amd64";
 const PACKAGE: &str = "linux-image-6.1.";
@@ -116,20 +119,43 @@ fn with_dependencies<'a>(modules_dep: &'a str, name: &str) -> Option<Vec<&'a str
 /// Downloads and unpacks the newest package. It appears in the cache whole or not at all.
 fn fetch(cache: &Path) -> Result<()> {
     println!("bench: asking Debian bookworm for its kernel");
-    let apt = Apt::new(&cache.join("apt"), &SUITES)?;
-    let package = apt.dependency_of(META_PACKAGE, PACKAGE)?;
+    let folder = cache.join("download");
+    remove(&folder)?;
+    fs::create_dir_all(&folder)?;
+    let apt = Apt::new(&folder, &SUITES)?;
+    let package = current_kernel(&apt.dependencies(META_PACKAGE)?)
+        .with_context(|| format!("{META_PACKAGE} depends on no {PACKAGE}*"))?;
     println!("bench: fetching {package} (about 70 MB)");
-    let deb = apt.download(&package)?;
-    let name = deb
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .context("a package without a name")?;
-    let unpacked = cache.join("unpacked");
-    remove(&unpacked)?;
+    apt.download(&package)?;
+    let deb = downloaded(&folder)?.context("apt-get downloaded no package")?;
+    let name = deb.file_stem().and_then(|stem| stem.to_str());
+    let name = name.context("a package without a name")?;
+    let unpacked = folder.join("unpacked");
     unpack(&deb, &unpacked, release(name).unwrap_or_default())?;
     remove(&cache.join(name))?;
     fs::rename(&unpacked, cache.join(name))?;
-    Ok(fs::remove_file(&deb)?)
+    Ok(remove(&folder)?)
+}
+
+/// The kernel's package, from what apt says of the meta package.
+fn current_kernel(dependencies: &str) -> Option<String> {
+    let names = dependencies
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "));
+    names
+        .filter(|name| name.starts_with(PACKAGE))
+        .max()
+        .map(str::to_owned)
+}
+
+fn downloaded(folder: &Path) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "deb") {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 fn unpack(deb: &Path, folder: &Path, release: &str) -> Result<()> {
@@ -169,6 +195,19 @@ mod tests {
             ]
         );
         assert_eq!(with_dependencies(modules_dep, "p"), None);
+    }
+
+    #[test]
+    fn the_kernel_of_the_day_is_what_the_meta_package_depends_on() {
+        let said = "linux-image-amd64\n  Depends: linux-image-6.1.0-56-amd64\n  Suggests: x\n";
+        assert_eq!(
+            current_kernel(said).as_deref(),
+            Some("linux-image-6.1.0-56-amd64")
+        );
+        assert_eq!(
+            current_kernel("  Depends: linux-image-6.12.1-amd64\n"),
+            None
+        );
     }
 
     #[test]

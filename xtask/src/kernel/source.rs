@@ -1,22 +1,19 @@
-//! The kernel's source: Debian's `linux-source` package, fetched with an apt of its own.
+//! The kernel's source: Debian's `linux-source` package, in the cache.
 //!
-//! The machine's apt configuration, lists and packages stay as they are: lists and downloads live in the cache. A
-//! package that was fetched once is used again, without asking the archive, until an update is asked for.
+//! A package that was fetched once is used again, without asking the archive, until an update is asked for.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::repository::{output_of, run};
+use crate::apt::{Apt, Suite};
+use crate::repository::run;
 
 /// Where a kernel new enough for a guest under seccomp is: the first suite that has one is taken.
 const SUITES: [&str; 2] = ["forky", "trixie-backports"];
 const MAJOR: u32 = 7;
-const MIRROR: &str = "http://deb.debian.org/debian";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A source package on this machine.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,9 +48,9 @@ impl Source {
 
     fn download(folder: &Path) -> Result<Self> {
         for suite in SUITES {
-            let apt = Apt::new(folder, suite)?;
+            let apt = Apt::new(folder, &[Suite::main(suite)])?;
             println!("kernel: asking Debian {suite} for linux-source {MAJOR} or later");
-            if let Some(package) = apt.newest_package()? {
+            if let Some(package) = newest_release(&apt.package_names("linux-source-")?) {
                 println!("kernel: fetching {package} (about 160 MB)");
                 apt.download(&package)?;
                 return Self::downloaded(folder)?.context("apt-get downloaded no package");
@@ -124,65 +121,6 @@ impl Release {
             major: major.parse().ok()?,
             minor: minor.parse().ok()?,
         })
-    }
-}
-
-/// An apt that knows one suite of Debian and touches nothing of the machine's.
-struct Apt<'a> {
-    folder: &'a Path,
-    config: PathBuf,
-}
-
-impl<'a> Apt<'a> {
-    fn new(folder: &'a Path, suite: &str) -> Result<Self> {
-        let state = folder.join("apt").join(suite);
-        for part in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(state.join(part))?;
-        }
-        let mirror = env::var("SRPTGT_DEBIAN_MIRROR").unwrap_or(MIRROR.into());
-        fs::write(
-            state.join("sources.list"),
-            format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"),
-        )?;
-        let config = state.join("apt.conf");
-        fs::write(&config, Self::configuration(&state))?;
-        let apt = Self { folder, config };
-        run(apt.command("apt-get", &["-qq", "update"])).with_context(|| {
-            format!("reading {mirror} {suite}; SRPTGT_DEBIAN_MIRROR names another mirror")
-        })?;
-        Ok(apt)
-    }
-
-    fn configuration(state: &Path) -> String {
-        let state = state.display();
-        format!(
-            "Dir::Etc::SourceList \"{state}/sources.list\";\n\
-             Dir::Etc::SourceParts \"-\";\n\
-             Dir::State::Lists \"{state}/lists\";\n\
-             Dir::Cache \"{state}/cache\";\n\
-             APT::Sandbox::User \"\";\n\
-             Acquire::Languages \"none\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n"
-        )
-    }
-
-    fn command(&self, program: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command
-            .arg("-c")
-            .arg(&self.config)
-            .args(arguments)
-            .current_dir(self.folder);
-        command
-    }
-
-    fn newest_package(&self) -> Result<Option<String>> {
-        let names = output_of(self.command("apt-cache", &["pkgnames", "linux-source-"]))?;
-        Ok(newest_release(&names))
-    }
-
-    fn download(&self, package: &str) -> Result<()> {
-        run(self.command("apt-get", &["-q", "download", package]))
     }
 }
 

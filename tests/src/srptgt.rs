@@ -1,0 +1,272 @@
+//! srptgt itself: the daemon as cargo built it, and its command line.
+//!
+//! Configuration and state live in the guest's memory, so every scenario begins with a target that serves nothing.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::command::{Finished, attempt_with_input};
+use crate::deadline::{until, until_true};
+use crate::ib_srp::Login;
+use crate::rxe::Rxe;
+use crate::vm;
+
+/// The port of RDMA-CM that the target listens on.
+pub const PORT: u16 = 5555;
+/// The halves of the target's port identifier; a fixed one, as an administrator's initiators would know it.
+const ID_EXT: &str = "0x5eed000000000001";
+const IOC_GUID: &str = "0x5eed000000000002";
+
+const FOLDER: &str = "/run/srptgt";
+const LIMIT_S: u64 = 20;
+
+/// A running daemon; it ends with the guest.
+#[derive(Debug)]
+pub struct Srptgt {
+    program: PathBuf,
+    daemon: Child,
+}
+
+impl Srptgt {
+    /// Starts a daemon that listens on every address and serves nothing yet.
+    ///
+    /// # Panics
+    ///
+    /// The program is not built, or does not come up.
+    pub fn start() -> Self {
+        let program = program();
+        fs::create_dir_all(FOLDER).expect("making a folder for the daemon");
+        let config = format!(
+            "[target]\nid_ext = \"{ID_EXT}\"\nioc_guid = \"{IOC_GUID}\"\n\n\
+             [[portal]]\nprotocol = \"srp\"\nlisten = \"0.0.0.0:{PORT}\"\n"
+        );
+        fs::write(config_file(), config).expect("writing the daemon's configuration");
+        let daemon = serve(&program);
+        let srptgt = Self { program, daemon };
+        srptgt.wait_until_up();
+        srptgt
+    }
+
+    /// Starts a daemon that serves these LUNs, numbered from 0 and named `lun0` and so on, to the host `initiator`,
+    /// which is the given device. A LUN is given by its options, such as `--ram 16M`.
+    ///
+    /// # Panics
+    ///
+    /// The daemon does not come up, or refuses.
+    #[track_caller]
+    pub fn serving(initiator: &Rxe, luns: &[&str]) -> Self {
+        let srptgt = Self::start();
+        srptgt.add_host("initiator", initiator);
+        for (number, options) in luns.iter().enumerate() {
+            srptgt.run(&format!("lun add lun{number} {options}"));
+            srptgt.run(&format!("map lun{number} --host initiator --lun {number}"));
+        }
+        srptgt
+    }
+
+    fn wait_until_up(&self) {
+        until_true("srptgt to answer on its socket", LIMIT_S, || {
+            self.attempt("status").succeeded()
+        });
+    }
+
+    /// Runs a command of the command line and gives its standard output.
+    ///
+    /// # Panics
+    ///
+    /// It was refused.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> String {
+        self.attempt(line).output().trim_end().to_string()
+    }
+
+    /// As [`Srptgt::run`], with a text on standard input.
+    ///
+    /// # Panics
+    ///
+    /// It was refused.
+    #[track_caller]
+    pub fn run_with_input(&self, line: &str, input: &str) -> String {
+        attempt_with_input(&self.line(line), input).output()
+    }
+
+    /// Runs a command of the command line; a refusal is an answer too.
+    #[track_caller]
+    pub fn attempt(&self, line: &str) -> Finished {
+        attempt_with_input(&self.line(line), "")
+    }
+
+    /// Runs a command of the command line and reads its JSON.
+    ///
+    /// # Panics
+    ///
+    /// It was refused, or its JSON is not what the scenario expects.
+    #[track_caller]
+    pub fn json<T: DeserializeOwned>(&self, line: &str) -> T {
+        let text = self.run(&format!("{line} --output json"));
+        serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("`srptgt {line}`: {error}\n{text}"))
+    }
+
+    /// Everything that the daemon counts.
+    ///
+    /// # Panics
+    ///
+    /// The daemon does not answer.
+    #[track_caller]
+    pub fn counters(&self) -> Counters {
+        self.json("stats")
+    }
+
+    /// Waits until every command that began has ended: a leaked task would keep the two apart for ever.
+    ///
+    /// # Panics
+    ///
+    /// They do not meet.
+    #[track_caller]
+    pub fn wait_until_idle(&self) {
+        until_true("every command to be answered or aborted", LIMIT_S, || {
+            let counters = self.counters();
+            counters.commands_started == counters.commands_finished
+        });
+    }
+
+    /// Lists a host under a name by what `ibstat` prints about its device.
+    ///
+    /// # Panics
+    ///
+    /// The daemon refuses.
+    #[track_caller]
+    pub fn add_host(&self, name: &str, device: &Rxe) {
+        self.run_with_input(&format!("host add {name} --ibstat -"), &device.ibstat());
+    }
+
+    /// A login from `initiator` to the target's address `address`.
+    pub fn login(&self, initiator: &Rxe, address: Ipv4Addr) -> Login {
+        Login::new(
+            initiator,
+            SocketAddrV4::new(address, PORT),
+            ID_EXT,
+            IOC_GUID,
+        )
+    }
+
+    /// Ends the daemon as a power failure would: no farewell to anyone.
+    ///
+    /// # Panics
+    ///
+    /// There is no daemon.
+    pub fn kill(&mut self) {
+        println!("$ kill -9 {}", self.daemon.id());
+        self.daemon.kill().expect("killing the daemon");
+        self.daemon.wait().expect("waiting for the daemon");
+    }
+
+    /// Ends the daemon in order, by SIGTERM.
+    ///
+    /// # Panics
+    ///
+    /// It does not end, or not in order.
+    #[track_caller]
+    pub fn terminate(&mut self) {
+        crate::command::run(&format!("kill -TERM {}", self.daemon.id()));
+        let status = until("the daemon to end", LIMIT_S, || {
+            self.daemon.try_wait().expect("waiting for the daemon")
+        });
+        assert!(status.success(), "the daemon ended with {status}");
+    }
+
+    /// Starts the daemon again, on the configuration that it left.
+    ///
+    /// # Panics
+    ///
+    /// It does not come up.
+    pub fn start_again(&mut self) {
+        self.daemon = serve(&self.program);
+        self.wait_until_up();
+    }
+
+    /// Memory that the daemon holds in RAM.
+    ///
+    /// # Panics
+    ///
+    /// There is no daemon.
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.daemon.id());
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        kib.unwrap_or_else(|| panic!("{path} has no VmRSS:\n{status}"))
+    }
+
+    fn line(&self, line: &str) -> String {
+        format!("{} {line} --api {}", self.program.display(), socket())
+    }
+}
+
+impl Drop for Srptgt {
+    fn drop(&mut self) {
+        // A scenario that fails says what became of the daemon: often that is the answer.
+        if thread::panicking() {
+            println!("the daemon: {:?}", self.daemon.try_wait());
+        }
+    }
+}
+
+/// Counters of the daemon.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Counters {
+    /// Commands that arrived.
+    pub commands_started: u64,
+    /// Commands that were answered or aborted.
+    pub commands_finished: u64,
+    /// Of these, aborted.
+    pub commands_aborted: u64,
+    /// Bytes taken from initiators.
+    pub written_bytes: u64,
+    /// Task management functions that were answered.
+    pub task_management: u64,
+    /// Buffer memory in use now.
+    pub pool_used_bytes: u64,
+}
+
+/// The program lies where cargo puts it, beside the folder of the test executables.
+fn program() -> PathBuf {
+    let executable = env::current_exe().expect("a test has an executable");
+    let program = vm::build_folder(&executable).join("srptgt");
+    assert!(
+        program.exists(),
+        "{} is missing: run `cargo build -p srptgt` first (`make test` does)",
+        program.display()
+    );
+    program
+}
+
+fn config_file() -> PathBuf {
+    Path::new(FOLDER).join("srptgt.toml")
+}
+
+fn socket() -> String {
+    format!("{FOLDER}/api.sock")
+}
+
+fn serve(program: &Path) -> Child {
+    let mut command = Command::new(program);
+    command.arg("serve").arg("--config").arg(config_file());
+    command.args(["--state", FOLDER, "--api", &socket()]);
+    // Its log belongs to the transcript.
+    command.stdin(Stdio::null()).stderr(io::stdout());
+    println!("$ {command:?} &");
+    command
+        .spawn()
+        .unwrap_or_else(|error| panic!("starting {}: {error}", program.display()))
+}

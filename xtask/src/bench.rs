@@ -1,0 +1,162 @@
+//! `cargo xtask bench`: srptgt beside the kernel's own target, in instructions.
+//!
+//! One boot of one guest runs the same jobs against LIO, srptgt and LIO again; the two LIO rounds show how well the
+//! setup repeats. What the guest does is in `bench/*.sh`; this room boots it ([`guest`], [`kernel`]), says what to
+//! run ([`jobs`]) and turns what it left behind into a table ([`figures`], [`results`], [`table`]).
+
+mod figures;
+mod guest;
+mod jobs;
+mod kernel;
+mod readme;
+mod results;
+mod syscalls;
+mod table;
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use crate::repository::{self, output_of, run};
+use guest::Guest;
+use kernel::Kernel;
+use results::{BASELINE, ROUND, Results, TRACED};
+
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Put the table into README.md, between its markers
+    #[arg(long)]
+    update_readme: bool,
+    /// Run nothing, show the results of the last whole run
+    #[arg(long)]
+    last: bool,
+    /// A tenth of the I/Os, for work on the benchmark itself; the results are not kept as the latest
+    #[arg(long, conflicts_with_all = ["update_readme", "last"])]
+    quick: bool,
+    /// Only the kernel's target, twice: how well the setup repeats; not kept as the latest either
+    #[arg(long, conflicts_with_all = ["update_readme", "last"])]
+    baseline: bool,
+    /// Fetch a newer kernel for the guest first
+    #[arg(long, conflicts_with = "last")]
+    update_kernel: bool,
+}
+
+/// The guest's scripts; `run` is the one that it starts.
+const SCRIPTS: [(&str, &str); 3] = [
+    ("run", include_str!("../../bench/run.sh")),
+    ("lio.sh", include_str!("../../bench/lio.sh")),
+    ("srptgt.sh", include_str!("../../bench/srptgt.sh")),
+];
+/// Packages beside those of the test bed.
+const PACKAGES: [&str; 3] = ["qemu-system-x86", "strace", "valgrind"];
+const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
+const ADDRESS: &str = "10.99.0.1";
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<()> {
+        let results = match self.last {
+            true => Results::latest()?,
+            false => self.measure()?,
+        };
+        let table = table::markdown(&results);
+        println!("\n{table}");
+        if self.update_readme {
+            readme::update(&table)?;
+            println!("bench: README.md has this table now");
+        }
+        Ok(())
+    }
+
+    fn measure(&self) -> Result<Results> {
+        repository::install_packages(&PACKAGES)?;
+        let kernel = Kernel::ensure(self.update_kernel)?;
+        let date = now()?;
+        let folder = output_folder()?.join(&date);
+        self.prepare(&folder)
+            .with_context(|| format!("preparing {}", folder.display()))?;
+        println!(
+            "bench: {} under QEMU, raw results in {}",
+            kernel.package,
+            folder.display()
+        );
+        let guest = Guest {
+            kernel: &kernel,
+            folder: &folder,
+            time_limit: TIME_LIMIT,
+        };
+        guest.run(|line| println!("{line}"))?;
+        let results = Results::read(&folder, &date, &kernel.package, guest::qemu_version()?)?;
+        results.write(&folder.join("results.json"))?;
+        if !self.quick && !self.baseline {
+            keep(&results)?;
+        }
+        Ok(results)
+    }
+
+    /// Fills the folder that the guest works in.
+    fn prepare(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        for (name, text) in SCRIPTS {
+            fs::write(folder.join(name), text)?;
+        }
+        let divisor = if self.quick { 10 } else { 1 };
+        fs::write(folder.join("jobs-plain"), jobs::list(divisor))?;
+        // strace makes every system call many times slower.
+        fs::write(folder.join("jobs-traced"), jobs::traced_list(divisor * 4))?;
+        fs::write(folder.join("plan"), self.plan())?;
+        fs::write(
+            folder.join("parameters"),
+            format!("address={ADDRESS}\nramdisk_mib={}\n", jobs::RAMDISK_MIB),
+        )?;
+        if !self.baseline {
+            fs::copy(build()?, folder.join("srptgt"))?;
+        }
+        Ok(())
+    }
+
+    /// The rounds: name, peer and mode. The daemon stands between two rounds of the baseline.
+    fn plan(&self) -> String {
+        let [before, after] = BASELINE;
+        let srptgt = match self.baseline {
+            true => String::new(),
+            false => format!("{ROUND} srptgt plain\n{TRACED} srptgt traced\n"),
+        };
+        format!("{before} lio plain\n{srptgt}{after} lio plain\n")
+    }
+}
+
+/// The folder of cargo's output, two above this program.
+fn output_folder() -> Result<PathBuf> {
+    let program = env::current_exe()?;
+    let target = program.ancestors().nth(2);
+    Ok(target
+        .context("this program stands in no folder")?
+        .join("bench"))
+}
+
+fn build() -> Result<PathBuf> {
+    run(repository::command(
+        "cargo",
+        &["build", "--quiet", "--release", "--package", "srptgt"],
+    ))?;
+    let folder = output_folder()?;
+    Ok(folder.with_file_name("release").join("srptgt"))
+}
+
+fn keep(results: &Results) -> Result<()> {
+    let latest = results::latest();
+    fs::create_dir_all(latest.parent().unwrap_or(Path::new(".")))?;
+    results.write(&latest)?;
+    fs::write(latest.with_extension("md"), table::markdown(results))?;
+    println!("bench: kept as {}", latest.display());
+    Ok(())
+}
+
+fn now() -> Result<String> {
+    let command = repository::command("date", &["--utc", "+%Y-%m-%dT%H%M%SZ"]);
+    Ok(output_of(command)?.trim().to_owned())
+}

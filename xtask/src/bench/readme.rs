@@ -1,0 +1,48 @@
+//! The table in the README, between two markers.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::repository;
+
+const BEGIN: &str = "<!-- bench: begin (cargo xtask bench --update-readme) -->";
+const END: &str = "<!-- bench: end -->";
+
+/// Puts `table` into the README.
+pub(super) fn update(table: &str) -> Result<()> {
+    let file = repository::root().join("README.md");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    let text = replaced(&text, table).with_context(|| {
+        format!("README.md has no two lines {BEGIN} and {END} to put the table between")
+    })?;
+    fs::write(&file, text).with_context(|| format!("writing {}", file.display()))
+}
+
+fn replaced(text: &str, table: &str) -> Option<String> {
+    let (before, rest) = text.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!(
+        "{before}{BEGIN}\n{}\n{END}{after}",
+        table.trim_end()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_between_the_markers_changes() {
+        let text = format!("# srptgt\n{BEGIN}\nold\n{END}\nmore\n");
+        let once = replaced(&text, "new\n").unwrap();
+        assert_eq!(once, format!("# srptgt\n{BEGIN}\nnew\n{END}\nmore\n"));
+        assert_eq!(replaced(&once, "new\n").unwrap(), once);
+    }
+
+    #[test]
+    fn a_readme_without_markers_is_left_alone() {
+        assert_eq!(replaced("# srptgt\n", "new"), None);
+        assert_eq!(replaced(&format!("{END} {BEGIN}"), "new"), None);
+    }
+}

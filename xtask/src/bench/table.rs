@@ -1,0 +1,115 @@
+//! The results as a Markdown table, which a terminal shows well too.
+
+use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
+
+use super::results::{JobResult, Results};
+
+const HEADER: [&str; 7] = [
+    "Job",
+    "LIO, µs per I/O",
+    "A/A spread",
+    "srptgt, µs per I/O",
+    "srptgt : LIO",
+    "aim",
+    "syscalls per I/O (strace)",
+];
+
+/// The table, and below it what the figures are and the reason for each one that is missing.
+pub(super) fn markdown(results: &Results) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(HEADER);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.add_rows(results.jobs.iter().map(cells));
+    format!(
+        "{table}\n\n\
+         A microsecond here is a thousand instructions of initiator, soft RDMA and target together, counted by an \
+         emulator with one processor: the figures do not depend on the machine, and show nothing of caches, \
+         interrupts or parallel work. Mean latency divided by the depth. Kernel: {}; srptgt: {}; {}.\n{}",
+        results.kernel,
+        results.commit,
+        results.date,
+        failures(results)
+    )
+}
+
+fn cells(job: &JobResult) -> [String; 7] {
+    [
+        job.title.clone(),
+        us(job.lio_us()),
+        percent(job.spread_percent()),
+        us(job.srptgt_us()),
+        ratio(job.ratio()),
+        ratio(job.aim_percent.map(|percent| f64::from(percent) / 100.0)),
+        syscalls(job),
+    ]
+}
+
+fn us(figure: Result<f64, &str>) -> String {
+    figure.map_or("failed".to_owned(), |us| format!("{us:.1}"))
+}
+
+fn percent(figure: Option<f64>) -> String {
+    figure.map_or("–".to_owned(), |percent| format!("{percent:.2} %"))
+}
+
+fn ratio(figure: Option<f64>) -> String {
+    figure.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+}
+
+fn syscalls(job: &JobResult) -> String {
+    match (job.syscalls, job.traced_syscalls) {
+        (Some(own), Some(traced)) => format!("{own:.2} ({traced:.2})"),
+        (Some(own), None) => format!("{own:.2}"),
+        (None, Some(traced)) => format!("({traced:.2})"),
+        (None, None) => "–".to_owned(),
+    }
+}
+
+fn failures(results: &Results) -> String {
+    let failed = results.jobs.iter().flat_map(|job| {
+        let of = |peer, figure: Result<f64, &str>| {
+            let reason = figure.err()?.to_owned();
+            Some(format!("\n- {}, {peer}: {reason}\n", job.title))
+        };
+        [of("LIO", job.lio_us()), of("srptgt", job.srptgt_us())]
+    });
+    failed.flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::results::tests::sample;
+
+    #[test]
+    fn a_row_has_both_figures_their_ratio_and_the_aim() {
+        let text = markdown(&sample());
+        let row = text.lines().find(|line| line.contains("depth 1 ")).unwrap();
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(
+            cells,
+            [
+                "4 KiB random read, depth 1",
+                "100.0",
+                "2.00 %",
+                "115.0",
+                "1.15",
+                "1.20",
+                "4.00"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_job_that_failed_says_so_and_why() {
+        let text = markdown(&sample());
+        let row = text.lines().find(|line| line.contains("1 MiB")).unwrap();
+        assert!(row.contains("failed"), "{row}");
+        assert!(
+            text.contains("\n- 1 MiB read, depth 8, srptgt: ib_srp: failed FAST REG"),
+            "{text}"
+        );
+    }
+}
