@@ -1,11 +1,28 @@
 //! The bed itself: with the kernel's own target in srptgt's place, every piece of a scenario works.
 
+use std::fs;
+use std::panic;
+
 use tests::command::run;
 use tests::fio::Fio;
 use tests::ib_srp::Login;
 use tests::lio;
 use tests::rxe::Rxe;
 use tests::vm::{Options, scenario};
+
+#[test]
+fn a_failed_scenario_says_why_and_shows_the_kernels_log() {
+    let failed = panic::catch_unwind(|| {
+        let name = "a_failed_scenario_says_why_and_shows_the_kernels_log";
+        scenario(name, Options::default(), || {
+            fs::write("/dev/kmsg", "said by the kernel").unwrap();
+            panic!("said by the body");
+        });
+    });
+    let report = failed.unwrap_err().downcast::<String>().unwrap();
+    assert!(report.contains("said by the body"), "{report}");
+    assert!(report.contains("said by the kernel"), "{report}");
+}
 
 #[test]
 fn kernel_target_and_initiator_meet() {
