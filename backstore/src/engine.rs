@@ -343,10 +343,6 @@ impl Engine {
         else {
             return true;
         };
-        if operation.cancelled {
-            self.fail(key, Failure::Errno(libc::ECANCELED));
-            return true;
-        }
         let file = Fixed(medium_key(operation.medium).index);
         let next = operation.next_step(&mut Means {
             limits: attachment.limits(),
@@ -356,6 +352,7 @@ impl Engine {
         match next {
             Next::Issue(step) => self.issue(key, step, file),
             Next::NoBounce => return false,
+            Next::Cancelled => self.fail(key, Failure::Errno(libc::ECANCELED)),
             Next::Finished => self.finish(key, Ok(())),
         }
         true

@@ -62,7 +62,9 @@ pub(crate) enum Next {
     Issue(Step),
     /// A bounce buffer is needed and none is free.
     NoBounce,
-    /// All is done.
+    /// The end was asked for before all was done; nothing is issued.
+    Cancelled,
+    /// All is done, whether the end was asked for or not.
     Finished,
 }
 
@@ -147,12 +149,11 @@ impl Operation {
 
     /// The next step, which then counts as issued.
     pub(crate) fn next_step(&mut self, means: &mut Means<'_>) -> Next {
-        let next = if self.done < self.len {
-            self.data_step(means)
-        } else if self.sync_due {
-            Next::Issue(Step::Sync)
-        } else {
-            Next::Finished
+        let next = match (self.done < self.len, self.sync_due) {
+            (false, false) => Next::Finished,
+            _ if self.cancelled => Next::Cancelled,
+            (true, _) => self.data_step(means),
+            (false, true) => Next::Issue(Step::Sync),
         };
         if let Next::Issue(step) = next {
             self.issued = Some(step);

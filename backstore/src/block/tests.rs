@@ -1,6 +1,6 @@
 use super::*;
 use crate::descriptor::Direct;
-use crate::loop_device::LoopDevice;
+use crate::loop_device::{LoopDevice, children_settled};
 use crate::medium::{Medium, MediumConfig, StoreConfig};
 use std::sync::Arc;
 
@@ -17,7 +17,12 @@ fn config(path: &Path, read_only: bool, block_size: u32) -> MediumConfig {
 }
 
 fn open(path: &Path) -> Result<Arc<Medium>, OpenError> {
-    Medium::open(&config(path, false, 512))
+    open_with(&config(path, false, 512))
+}
+
+fn open_with(config: &MediumConfig) -> Result<Arc<Medium>, OpenError> {
+    children_settled();
+    Medium::open(config)
 }
 
 fn refusal(path: &Path) -> String {
@@ -59,7 +64,7 @@ fn a_read_only_device_takes_read_only_media() {
         return;
     };
     assert!(refusal(device.path()).contains("--read-only"));
-    let medium = Medium::open(&config(device.path(), true, 512)).expect("opened");
+    let medium = open_with(&config(device.path(), true, 512)).expect("opened");
     assert_eq!(medium.geometry().unmap, None);
 }
 
@@ -72,7 +77,7 @@ fn coarse_blocks_are_served_finely_through_the_page_cache() {
     assert!(matches!(fine.direct(), Direct::No { reason } if reason.contains("4096")));
     assert_eq!(fine.geometry().physical_block_size, 4096);
     drop(fine);
-    let coarse = Medium::open(&config(device.path(), false, 4096)).expect("opened");
+    let coarse = open_with(&config(device.path(), false, 4096)).expect("opened");
     assert_eq!(coarse.direct(), Direct::Yes);
 }
 

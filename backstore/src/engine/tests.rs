@@ -1,7 +1,7 @@
 //! The engine against real stores. Each test file is one question; this one has the rig they share.
 
 use super::*;
-use crate::loop_device::{LoopDevice, Mount, skipped};
+use crate::loop_device::{LoopDevice, Mount, children_settled, skipped};
 use crate::medium::{MediumConfig, StoreConfig};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -185,6 +185,7 @@ fn a_detached_file_is_closed() {
     let folder = tempfile::tempdir().expect("folder");
     let mut rig = Rig::new();
     for round in 0..3 {
+        children_settled();
         let (id, _) = rig.attach_file(folder.path(), MIB);
         let found = rig.read(id, 0, 512).expect("read");
         assert_eq!(found, [round; 512]);

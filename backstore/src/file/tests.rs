@@ -1,6 +1,6 @@
 use super::*;
 use crate::descriptor::Direct;
-use crate::loop_device::Mount;
+use crate::loop_device::{Mount, children_settled};
 use crate::medium::{Medium, MediumConfig, StoreConfig};
 use std::os::unix::fs::symlink;
 use std::sync::Arc;
@@ -19,7 +19,13 @@ fn config(path: &Path, create_size: Option<u64>, read_only: bool) -> MediumConfi
 }
 
 fn open(path: &Path, create_size: Option<u64>) -> Result<Arc<Medium>, OpenError> {
+    children_settled();
     Medium::open(&config(path, create_size, false))
+}
+
+fn open_read_only(path: &Path) -> Result<Arc<Medium>, OpenError> {
+    children_settled();
+    Medium::open(&config(path, None, true))
 }
 
 fn refusal(path: &Path, create_size: Option<u64>) -> String {
@@ -137,11 +143,11 @@ fn a_writer_has_its_file_alone() {
     let path = folder.path().join("x.img");
     let writer = open(&path, Some(4096)).expect("made");
     assert!(refusal(&path, None).contains("in use"));
-    let reader = Medium::open(&config(&path, None, true));
+    let reader = open_read_only(&path);
     assert!(matches!(reader, Err(OpenError::InUse { .. })));
     drop(writer);
-    let reader = Medium::open(&config(&path, None, true)).expect("opened");
-    let second = Medium::open(&config(&path, None, true)).expect("opened");
+    let reader = open_read_only(&path).expect("opened");
+    let second = open_read_only(&path).expect("opened");
     assert_eq!(reader.identity(), second.identity());
     assert!(refusal(&path, None).contains("in use"));
 }
@@ -179,7 +185,7 @@ fn a_read_only_file_system_takes_read_only_media() {
         message.contains("read-only") && message.contains("--read-only"),
         "{message}"
     );
-    let medium = Medium::open(&config(&path, None, true)).expect("opened");
+    let medium = open_read_only(&path).expect("opened");
     assert!(medium.read_only());
     assert_eq!(medium.geometry().unmap, None);
 }

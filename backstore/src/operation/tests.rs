@@ -179,6 +179,29 @@ fn an_interrupted_cancelled_step_is_cancelled() {
 }
 
 #[test]
+fn what_is_done_is_not_cancelled_any_more() {
+    let mut rig = Rig::new(write(4096, false));
+    rig.step();
+    rig.operation.cancelled = true;
+    assert_eq!(rig.answer(4096), Ok(()));
+    assert_eq!(rig.next(), Next::Finished);
+}
+
+#[test]
+fn a_cancelled_operation_stops_between_its_steps() {
+    let mut rig = Rig::new(write(4096, false));
+    rig.step();
+    rig.operation.cancelled = true;
+    assert_eq!(rig.answer(1024), Ok(()));
+    assert_eq!(rig.next(), Next::Cancelled);
+    assert_eq!(rig.operation.position(), 9216);
+    assert!(!rig.operation.is_issued());
+    let mut rig = Rig::new(|_| BlockOperation::Flush);
+    rig.operation.cancelled = true;
+    assert_eq!(rig.next(), Next::Cancelled);
+}
+
+#[test]
 fn a_flush_is_one_sync() {
     let mut rig = Rig::new(|_| BlockOperation::Flush);
     assert_eq!(rig.step(), Step::Sync);
