@@ -9,6 +9,8 @@ mod page;
 mod progress;
 mod task_management;
 mod teardown;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
