@@ -31,6 +31,7 @@ pub(crate) enum Phase {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) path_mtu: PathMtu,
+    /// What this side expects first.
     pub(crate) starting_psn: Psn,
     pub(crate) ack_timeout: u8,
     pub(crate) retry_count: u8,
@@ -63,6 +64,7 @@ pub(crate) struct Connection {
     pub(crate) path: Path,
     pub(crate) qp: Option<QueuePairNumber>,
     pub(crate) peer: Peer,
+    /// What the peer expects first.
     pub(crate) peer_psn: Psn,
     pub(crate) terms: Terms,
     pub(crate) transaction_id: u64,

@@ -146,7 +146,7 @@ pub struct Req {
     pub transport_type: u8,
     /// The sender counts credits.
     pub flow_control: bool,
-    /// The sender's first packet number.
+    /// Where the receiver's packet numbers begin.
     pub starting_psn: Psn,
     /// Exponent of the time after which the sender of a REP should repeat it.
     pub local_response_timeout: u8,
@@ -185,7 +185,7 @@ pub struct Rep {
     pub ids: Ids,
     /// The sender's queue pair.
     pub qpn: u32,
-    /// The sender's first packet number.
+    /// Where the receiver's packet numbers begin.
     pub starting_psn: Psn,
     /// RDMA READs that the sender answers at a time.
     pub responder_resources: u8,

@@ -382,7 +382,7 @@ impl ConnectionManager {
         let rep = Rep {
             ids: connection.ids(),
             qpn: qp.0,
-            starting_psn: terms_psn(connection),
+            starting_psn: connection.terms.starting_psn,
             responder_resources: connection.terms.responder_resources,
             initiator_depth: connection.terms.initiator_depth,
             ack_delay: config.ack_timeout,
@@ -955,22 +955,20 @@ impl Arrival<'_> {
     }
 }
 
-fn terms_psn(connection: &Connection) -> Psn {
-    connection.terms.starting_psn
-}
-
+/// The starting PSN in a REQ or REP is where its *receiver* begins to send (IBTA 12.7.31): each side chooses what it
+/// will expect.
 fn make_ready(connection: &Connection, qp: QueuePairNumber, min_rnr_timer: u8) -> Step {
     let terms = &connection.terms;
     let rtr = RtrAttributes {
         path: connection.path,
         path_mtu: terms.path_mtu,
         remote_qp: connection.peer.qpn,
-        expected_psn: connection.peer_psn,
+        expected_psn: terms.starting_psn,
         responder_resources: terms.responder_resources,
         min_rnr_timer,
     };
     let rts = RtsAttributes {
-        starting_psn: terms.starting_psn,
+        starting_psn: connection.peer_psn,
         timeout: terms.ack_timeout,
         retry_count: terms.retry_count,
         rnr_retry: terms.rnr_retry,
