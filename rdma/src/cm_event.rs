@@ -59,7 +59,8 @@ pub enum CmEvent {
         /// Why.
         errno: i32,
     },
-    /// The peer has disconnected, or the answer to our own disconnect came.
+    /// The peer has disconnected, or the answer to our own disconnect came. A peer that disconnects waits for an answer:
+    /// [`Connection::disconnect`], or dropping the connection.
     Disconnected(ConnectionId),
     /// No packet of the old connection can come any more.
     TimewaitExit(ConnectionId),

@@ -16,6 +16,15 @@ pub enum Error {
          or make a soft device with `rdma link add rxe0 type rxe netdev NETDEV`"
     )]
     NoDevice,
+    /// The kernel has devices, but none can be used by a program.
+    #[error(
+        "no RDMA device can be used, though the kernel has {present}: expected /dev/infiniband/uverbs0 and a library for the device; \
+         run `modprobe ib_uverbs` and install ibverbs-providers"
+    )]
+    NoUsableDevice {
+        /// Their names.
+        present: String,
+    },
     /// No device has this name.
     #[error("no RDMA device is called {name}; present: {present}")]
     NoSuchDevice {

@@ -40,11 +40,12 @@ impl Connection {
         self.0.raw().port_num
     }
 
-    /// Partition key of the path.
-    pub fn pkey(&self) -> u16 {
-        // SAFETY: the only view of this union.
-        let address = unsafe { &self.0.raw().route.addr.addr.ibaddr };
-        u16::from_be(address.pkey)
+    /// Partition key of the path; `None` before the route is known.
+    pub fn pkey(&self) -> Option<u16> {
+        let route = &self.0.raw().route;
+        let path = NonNull::new(route.path_rec).filter(|_| route.num_paths > 0)?;
+        // SAFETY: the library keeps the records of the paths that it counts as long as the identifier.
+        Some(u16::from_be(unsafe { path.as_ref() }.pkey))
     }
 
     /// Our end of the path.
@@ -57,10 +58,10 @@ impl Connection {
         path_addresses(self.0.raw()).1
     }
 
-    /// Ends the connection: the peer is told. The queue pair is not touched; put it into the error state too.
+    /// Ends the connection, or answers the peer that ended it. The queue pair is not touched; put it into the error state too.
     ///
     /// # Errors
-    /// The connection is not established, or was ended by the peer already.
+    /// The connection is not established.
     pub fn disconnect(&self) -> Result<(), Error> {
         // SAFETY: the identifier lives.
         let result = unsafe { (self.0.channel.cm().rdma_disconnect)(self.0.raw.as_ptr()) };

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rdma_sys::{self as sys, Verbs};
 
 use super::async_event;
-use super::listing::DeviceList;
+use super::listing::{DeviceList, no_device};
 use crate::address::Gid;
 use crate::counters::{Counters, VerbsCounters};
 use crate::device::{
@@ -113,7 +113,7 @@ impl Drop for Context {
 fn no_such_device(list: &DeviceList, name: &str) -> Error {
     let names: Vec<_> = list.iter().map(|device| list.name(device)).collect();
     if names.is_empty() {
-        return Error::NoDevice;
+        return no_device();
     }
     Error::NoSuchDevice {
         name: name.to_owned(),

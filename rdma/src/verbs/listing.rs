@@ -16,11 +16,26 @@ use crate::error::Error;
 pub fn devices() -> Result<Vec<DeviceInfo>, Error> {
     let list = DeviceList::new()?;
     if list.is_empty() {
-        return Err(Error::NoDevice);
+        return Err(no_device());
     }
     list.iter()
         .map(|device| query_device(&list.open(device)?))
         .collect()
+}
+
+/// Why the library lists nothing.
+pub(super) fn no_device() -> Error {
+    let folder = std::fs::read_dir("/sys/class/infiniband");
+    let entries = folder.into_iter().flatten().flatten();
+    let names: Vec<_> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    match names.is_empty() {
+        true => Error::NoDevice,
+        false => Error::NoUsableDevice {
+            present: names.join(", "),
+        },
+    }
 }
 
 /// The library's list of devices, freed with this.
@@ -38,7 +53,7 @@ impl DeviceList {
         let list = unsafe { (verbs.ibv_get_device_list)(&raw mut len) };
         let list = NonNull::new(list).ok_or_else(|| match std::io::Error::last_os_error() {
             // The kernel has no verbs at all.
-            error if error.raw_os_error() == Some(libc::ENOSYS) => Error::NoDevice,
+            error if error.raw_os_error() == Some(libc::ENOSYS) => no_device(),
             error => Error::call("ibv_get_device_list", error),
         })?;
         let len = usize::try_from(len).unwrap_or(0);

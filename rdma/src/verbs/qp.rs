@@ -277,7 +277,8 @@ fn send(request: &WorkRequest, generation: u32) -> sys::ibv_send_wr {
     };
     let mut entry = sys::ibv_send_wr {
         wr_id: send_id(generation, request.sequence),
-        num_sge: 1,
+        // To some NICs an element of length 0 means 2 GiB.
+        num_sge: (request.len > 0).into(),
         opcode,
         send_flags: signalled | inline,
         ..sys::ibv_send_wr::default()
