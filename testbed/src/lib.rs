@@ -7,7 +7,9 @@
 
 mod guest;
 pub mod kernel;
+mod log;
 mod slot;
 
 pub use guest::{Console, Ended, Guest};
+pub use log::last_lines;
 pub use slot::Slot;

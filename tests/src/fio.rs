@@ -1,5 +1,7 @@
 //! fio: load with verified contents, and what it measured.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::command::{Started, command};
@@ -132,10 +134,18 @@ pub struct Direction {
 /// Completion times.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Latency {
-    /// The mean.
-    pub mean: f64,
     /// The longest.
     pub max: u64,
+    #[serde(default)]
+    percentile: BTreeMap<String, u64>,
+}
+
+impl Latency {
+    /// The time in microseconds within which this percentage of the requests was completed, 50 or 99 for example;
+    /// none when no request was made.
+    pub fn percentile_us(&self, percentage: u32) -> Option<u64> {
+        Some(self.percentile.get(&format!("{percentage}.000000"))? / 1000)
+    }
 }
 
 impl Report {
@@ -161,11 +171,13 @@ mod tests {
 
     #[test]
     fn a_report_is_read_past_fios_notes() {
-        let direction = r#"{"io_bytes":4096,"total_ios":1,"iops":2.5,"bw_bytes":10240,"clat_ns":{"mean":1.5,"max":3}}"#;
+        let direction = r#"{"io_bytes":4096,"total_ios":1,"iops":2.5,"bw_bytes":10240,"clat_ns":{"max":3,"percentile":{"99.000000":2500}}}"#;
         let json = format!(
             "fio: a note\n{{\n\"jobs\":[{{\"error\":5,\"read\":{direction},\"write\":{direction}}}]}}"
         );
         let report = Report::parse(&json).unwrap();
+        assert_eq!(report.read.clat_ns.percentile_us(99), Some(2));
+        assert_eq!(report.read.clat_ns.percentile_us(50), None);
         assert_eq!(
             (
                 report.error,

@@ -12,7 +12,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use testbed::{Console, Ended, Guest, Slot, kernel};
+use testbed::{Console, Ended, Guest, Slot, kernel, last_lines};
 
 use crate::kernel_log;
 
@@ -168,22 +168,13 @@ fn verdict(ended: Ended, folder: &Path, options: &Options) -> Result<(), String>
 }
 
 fn report(name: &str, reason: &str, folder: &Path) -> String {
-    let tail = |path: PathBuf, lines: usize| match fs::read(&path) {
-        Ok(text) => last_lines(&String::from_utf8_lossy(&text), lines),
-        Err(error) => format!("{}: {error}", path.display()),
-    };
     format!(
         "{name} failed in the guest: {reason}\n\n--- its output, last lines ---\n{}\n\n\
          --- its kernel's log, last lines ---\n{}\n\nAll of it: {}/{{guest,kernel}}.log",
-        tail(Guest::guest_log(folder), GUEST_LINES_SHOWN),
-        tail(Guest::kernel_log(folder), KERNEL_LINES_SHOWN),
+        last_lines(&Guest::guest_log(folder), GUEST_LINES_SHOWN),
+        last_lines(&Guest::kernel_log(folder), KERNEL_LINES_SHOWN),
         folder.display(),
     )
-}
-
-fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 #[cfg(test)]
@@ -238,11 +229,5 @@ mod tests {
         let reason = verdict(Ended::TimeLimit, folder.path(), &Options::default()).unwrap_err();
         assert_eq!(reason, "panicked at a.rs:1:1:\nboom");
         assert!(report("name", &reason, folder.path()).contains("boom"));
-    }
-
-    #[test]
-    fn the_last_lines_of_a_short_text_are_all_of_it() {
-        assert_eq!(last_lines("a\nb\n", 5), "a\nb");
-        assert_eq!(last_lines("a\nb\nc\n", 2), "b\nc");
     }
 }

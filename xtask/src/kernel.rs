@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
-use testbed::kernel as cached;
+use testbed::{kernel as cached, last_lines};
 
 use crate::repository;
 use source::Source;
@@ -99,7 +99,7 @@ fn compile(tree: &Path, log: &Path) -> Result<()> {
         bail!(
             "the kernel did not build; the end of {}:\n{}",
             log.display(),
-            last_lines(log)?
+            last_lines(log, 20)
         );
     }
     Ok(())
@@ -116,12 +116,6 @@ fn make(tree: &Path, arguments: &[&str]) -> Command {
         .env_remove("MFLAGS")
         .env_remove("MAKELEVEL");
     make
-}
-
-fn last_lines(log: &Path) -> Result<String> {
-    let text = fs::read_to_string(log)?;
-    let lines: Vec<&str> = text.lines().collect();
-    Ok(lines[lines.len().saturating_sub(20)..].join("\n"))
 }
 
 /// Puts the program into its folder of the cache, in one step.

@@ -8,6 +8,7 @@ mod apt;
 mod bench;
 mod bindings;
 mod check;
+mod demo;
 mod fuzz;
 mod kernel;
 mod libtest;
@@ -40,6 +41,8 @@ enum Chore {
     GenBindings,
     /// Compare srptgt with the kernel's own target, in instructions
     Bench(bench::Bench),
+    /// The product at work in a guest: a LUN, a login, a stranger, verified I/O, a short report
+    Demo,
     /// Run every fuzz target for a while (needs a nightly toolchain and cargo-fuzz)
     Fuzz {
         /// Seconds for each target
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Tidy => run_tidy().map(exit_code),
         Chore::GenBindings => bindings::generate().map(|()| ExitCode::SUCCESS),
         Chore::Bench(bench) => bench.run().map(|()| ExitCode::SUCCESS),
+        Chore::Demo => demo::run_demo(),
         Chore::Fuzz { seconds } => fuzz::run_all(seconds).map(|()| ExitCode::SUCCESS),
         Chore::Test => check::run().map(exit_code),
     };
