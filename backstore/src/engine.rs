@@ -271,7 +271,7 @@ impl Engine {
                     .watches
                     .handle_completion(&mut self.ring, key, completion);
                 if audience == Audience::Engine {
-                    self.release_stalled();
+                    self.sift_stalled(None);
                 }
             }
             Target::Nothing => {}
@@ -424,6 +424,7 @@ impl Engine {
             let Some(request) = self.stalled.pop_front() else {
                 return;
             };
+            // Always there: a medium with requests in flight is not detached.
             let Some(attachment) = self.attachments.get_mut(medium_key(request.medium)) else {
                 continue;
             };
@@ -437,10 +438,6 @@ impl Engine {
                 self.start(request);
             }
         }
-    }
-
-    fn release_stalled(&mut self) {
-        self.sift_stalled(None);
     }
 
     /// Marks the task's operations, asks the kernel to cancel those it has, and ends the others.

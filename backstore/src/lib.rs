@@ -36,7 +36,7 @@ pub use descriptor::Direct;
 pub use engine::{Engine, EngineCounters, EngineSettings, StillBusy};
 pub use geometry::{MediumGeometry, UnmapGeometry};
 pub use medium::{Identity, Medium, MediumConfig, StoreConfig};
-pub use open_error::{OpenError, ResizeError};
+pub use open_error::{NotWholeBlocks, OpenError, ResizeError};
 pub use ring::{RingFeatures, Wait};
 pub use ring_error::RingError;
 pub use watch::Woken;

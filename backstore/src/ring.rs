@@ -159,13 +159,7 @@ impl Ring {
             return None;
         }
         let start = address.checked_sub(self.arena.base().as_ptr() as u64)?;
-        let end = start.checked_add(u64::from(len.max(1)))?;
-        let index = start / LARGEST_FIXED_BUFFER as u64;
-        let same = (end - 1) / LARGEST_FIXED_BUFFER as u64 == index;
-        let inside = end <= self.arena.len() as u64;
-        (same && inside)
-            .then(|| u16::try_from(index).ok())
-            .flatten()
+        piece_of(start, len, self.arena.len() as u64)
     }
 
     /// Queues an entry. It goes to the kernel at the next [`Ring::enter`], or at a later one when the queue
@@ -347,6 +341,17 @@ fn register_arena(uring: &IoUring, arena: &Arc<Arena>) -> Result<usize, RingErro
         RingError::at_buffers(error, arena.len() as u64, soft_limit(Resource::Memlock))
     })?;
     Ok(pieces.len())
+}
+
+/// The piece of an arena that has all of `len` bytes from offset `start`.
+fn piece_of(start: u64, len: u32, arena_len: u64) -> Option<u16> {
+    let piece = LARGEST_FIXED_BUFFER as u64;
+    let end = start.checked_add(u64::from(len.max(1)))?;
+    let index = start / piece;
+    if end > arena_len || (end - 1) / piece != index {
+        return None;
+    }
+    u16::try_from(index).ok()
 }
 
 fn soft_limit(resource: Resource) -> u64 {

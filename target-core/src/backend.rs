@@ -38,7 +38,8 @@ pub enum BlockOperation {
     },
     /// Everything written and completed so far is on stable storage before the completion.
     Flush,
-    /// The range need not be kept; it reads as zeroes afterwards, or as before when the medium cannot.
+    /// The range need not be kept; it reads as zeroes afterwards on a medium that says so, as before on one that
+    /// cannot unmap, and else as anything until it is written.
     Unmap {
         /// First byte.
         offset: u64,
@@ -95,7 +96,7 @@ pub enum BlockErrorKind {
     ReadOnly,
     /// The medium cannot do this operation (EOPNOTSUPP).
     Unsupported,
-    /// The operation was cancelled before it did anything (ECANCELED).
+    /// The operation was cancelled (ECANCELED): what lies before `offset` is done, the rest may or may not be.
     Cancelled,
     /// Memory or queue space is short (ENOMEM, EAGAIN, EBUSY): the initiator may try again.
     Busy,

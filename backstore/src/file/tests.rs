@@ -87,7 +87,7 @@ fn sizes_that_are_not_whole_blocks_are_refused_before_anything_is_made() {
 fn a_size_that_the_file_system_refuses_leaves_nothing_behind() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path().join("new.img");
-    let message = refusal(&path, Some(1 << 62));
+    let message = refusal(&path, Some(1 << 63));
     assert!(message.contains("setting its size"), "{message}");
     assert!(!path.exists());
 }

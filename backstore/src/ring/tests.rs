@@ -138,11 +138,9 @@ fn memory_is_found_in_the_registered_piece_that_has_all_of_it() {
 
 #[test]
 fn memory_beyond_a_gibibyte_is_in_the_next_piece() {
-    let arena = Arena::new(LARGEST_FIXED_BUFFER + 1).expect("map");
-    let mut ring = Ring::new(4, 4, false, &arena).expect("ring");
-    ring.features.fixed_buffers = 2;
-    let seam = arena.base().as_ptr() as u64 + LARGEST_FIXED_BUFFER as u64;
-    assert_eq!(ring.fixed_index(seam - 4096, 4096), Some(0));
-    assert_eq!(ring.fixed_index(seam - 512, 1024), None);
-    assert_eq!(ring.fixed_index(seam, 4096), Some(1));
+    let (seam, len) = (1 << 30, (1 << 30) + 4096);
+    assert_eq!(piece_of(seam - 4096, 4096, len), Some(0));
+    assert_eq!(piece_of(seam - 512, 1024, len), None);
+    assert_eq!(piece_of(seam, 4096, len), Some(1));
+    assert_eq!(piece_of(seam, 4097, len), None);
 }
