@@ -44,7 +44,8 @@ pub struct CmConfig {
     pub response_timeout: u8,
     /// How often a message is repeated, at most 15.
     pub max_retries: u8,
-    /// Exponent of the local acknowledge timeout that queue pairs begin with; it doubles with every retry.
+    /// Exponent of the local acknowledge timeout that this side's queue pairs begin with; it doubles with every retry.
+    /// The peer is asked to use that of Linux, 537 ms.
     pub ack_timeout: u8,
     /// Retries of new connections, at most 7.
     pub retry_count: u8,
@@ -83,6 +84,13 @@ const MAX_OUTGOING: usize = 512;
 
 /// Exponent of the time that an MRA asks for: 4 s (as Linux does).
 const MRA_SERVICE_TIMEOUT: u8 = 20;
+
+/// Exponent of the local acknowledge timeout that the peer is asked to use: 537 ms, as Linux does. rxe does not wind
+/// its timer up when an acknowledge comes, so a short one makes it repeat what has long arrived.
+const ANNOUNCED_ACK_TIMEOUT: u8 = 17;
+
+/// Exponent of the delay of acknowledges that a REP announces, as rxe does.
+const ACK_DELAY: u8 = 15;
 
 const SIDR_UNSUPPORTED: u8 = 1;
 const APR_UNSUPPORTED: u8 = 2;
@@ -385,7 +393,7 @@ impl ConnectionManager {
             starting_psn: connection.terms.starting_psn,
             responder_resources: connection.terms.responder_resources,
             initiator_depth: connection.terms.initiator_depth,
-            ack_delay: config.ack_timeout,
+            ack_delay: ACK_DELAY,
             flow_control: false,
             rnr_retry: config.rnr_retry,
             srq: false,
@@ -1035,7 +1043,7 @@ fn request(
         flow_label: 0,
         traffic_class: 0,
         hop_limit: 64,
-        ack_timeout: config.ack_timeout,
+        ack_timeout: ANNOUNCED_ACK_TIMEOUT,
         private_data,
     }
 }
