@@ -49,6 +49,16 @@ impl CdbBytes {
         }
     }
 
+    /// How many bytes came.
+    pub fn len(&self) -> u8 {
+        self.len
+    }
+
+    /// True when none came.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The bytes that came, with zeroes after them.
     pub fn padded(&self) -> &[u8; CDB_BYTES] {
         &self.bytes

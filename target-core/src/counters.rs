@@ -15,7 +15,7 @@ pub struct Counters {
     pub pulling: u32,
     /// Of these, how many have an operation in the back end.
     pub in_backend: u32,
-    /// Of these, how many have nobody left who waits for their outcome.
+    /// Of these, how many have nobody left who waits for their outcome; a flush with IMMED is one, too.
     pub orphaned: u32,
     /// Task management requests that wait for tasks to stop.
     pub task_management_pending: u32,
@@ -44,7 +44,7 @@ pub struct Totals {
     pub buffer_waits: u64,
     /// Commands that had to wait for an orphaned write.
     pub orphan_waits: u64,
-    /// Unit attentions reported.
+    /// Unit attentions reported with CHECK CONDITION.
     pub unit_attentions: u64,
     /// ABORT TASK requests.
     pub abort_task: u64,

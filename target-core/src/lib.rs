@@ -12,6 +12,7 @@ pub mod command;
 pub mod counters;
 mod ending;
 mod index_list;
+mod length_field;
 pub mod logical_unit;
 pub mod lun;
 pub mod nexus;

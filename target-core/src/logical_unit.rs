@@ -9,7 +9,7 @@ use crate::reservation::Reservation;
 pub struct Identity {
     /// The operator's name for it.
     pub name: String,
-    /// UNIT SERIAL NUMBER (VPD page 80h): printable ASCII, at most 36 bytes.
+    /// UNIT SERIAL NUMBER (VPD page 80h): printable ASCII, at most [`Identity::SERIAL_BYTES`] bytes.
     pub serial: String,
     /// NAA IEEE Registered Extended designator (SPC-4 7.8.6.6.5), first nibble 6.
     pub naa: [u8; 16],
@@ -19,6 +19,15 @@ pub struct Identity {
     pub product: [u8; 16],
     /// PRODUCT REVISION LEVEL, padded with spaces.
     pub revision: [u8; 4],
+}
+
+impl Identity {
+    /// The longest serial number in bytes; what is beyond is not reported.
+    pub const SERIAL_BYTES: usize = 36;
+
+    pub(crate) fn serial_bytes(&self) -> impl Iterator<Item = u8> {
+        self.serial.bytes().take(Self::SERIAL_BYTES)
+    }
 }
 
 /// Block sizes and limits of a logical unit.

@@ -19,8 +19,8 @@ impl Lun {
         Lun([0, number, 0, 0, 0, 0, 0, 0])
     }
 
-    /// The plain number behind a single-level address by any of the peripheral, flat space and extended flat
-    /// space methods (SAM-5 4.7.7), or `None` for what addresses something else.
+    /// The plain number behind a single-level address by the peripheral or the flat space method
+    /// (SAM-5 4.7.7), or `None` for what addresses something else.
     pub fn flat(self) -> Option<u16> {
         let [a, b, rest @ ..] = self.0;
         if rest != [0; 6] {

@@ -19,8 +19,9 @@ use crate::spc::{
 pub(crate) struct Row {
     /// As T10 prints it.
     pub(crate) name: &'static str,
-    /// CDB USAGE DATA; its first byte is the operation code, its length that of the CDB.
+    /// CDB USAGE DATA, as long as the CDB; its first byte is the operation code.
     pub(crate) usage: &'static [u8],
+    cdb_len: u8,
     pub(crate) service_action: Option<u8>,
     pub(crate) data: Data,
     pub(crate) access: Access,
@@ -65,8 +66,8 @@ impl Row {
         self.usage[0]
     }
 
-    pub(crate) fn cdb_len(&self) -> usize {
-        self.usage.len()
+    pub(crate) fn cdb_len(&self) -> u8 {
+        self.cdb_len
     }
 
     const fn new(
@@ -79,6 +80,7 @@ impl Row {
         Self {
             name,
             usage,
+            cdb_len: usage.len() as u8,
             service_action: None,
             data,
             access,

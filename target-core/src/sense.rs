@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::length_field::set_length;
+
 /// Sense key (SPC-4 table 47).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -187,7 +189,7 @@ impl Sense {
             data.extend(field.to_bytes());
             data.push(0);
         }
-        data[length_at] = (data.len() - length_at - 1) as u8;
+        set_length(data, length_at..length_at + 1, length_at + 1);
     }
 }
 

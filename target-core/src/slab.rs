@@ -18,6 +18,7 @@ struct Slot<T> {
 pub(crate) struct Slab<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    len: u32,
 }
 
 impl<T> Slab<T> {
@@ -30,6 +31,7 @@ impl<T> Slab<T> {
         Self {
             slots: (0..slots).map(slot).collect(),
             free: (0..slots).rev().collect(),
+            len: 0,
         }
     }
 
@@ -37,6 +39,7 @@ impl<T> Slab<T> {
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
         slot.value = Some(value);
+        self.len += 1;
         Handle {
             index,
             generation: slot.generation,
@@ -61,6 +64,7 @@ impl<T> Slab<T> {
         let value = slot.value.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(handle.index);
+        self.len -= 1;
         Some(value)
     }
 
@@ -88,8 +92,8 @@ impl<T> Slab<T> {
         self.iter_mut().map(|(_, value)| value)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.slots.len() - self.free.len()
+    pub(crate) fn len(&self) -> u32 {
+        self.len
     }
 
     fn grow(&mut self) -> u32 {

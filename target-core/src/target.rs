@@ -224,9 +224,9 @@ impl Target {
     pub fn counters(&self) -> Counters {
         let mut counters = Counters {
             tasks: self.tasks.len(),
-            task_management_pending: self.pending.len() as u32,
-            nexuses: self.nexuses.len() as u32,
-            logical_units: self.units.len() as u32,
+            task_management_pending: u32::try_from(self.pending.len()).unwrap_or(u32::MAX),
+            nexuses: self.nexuses.len(),
+            logical_units: self.units.len(),
             totals: self.totals,
             ..Counters::default()
         };

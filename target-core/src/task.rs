@@ -122,11 +122,11 @@ impl TaskTable {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.len() >= self.capacity
+        self.tasks.len() >= self.capacity
     }
 
     pub(crate) fn len(&self) -> u32 {
-        self.tasks.len() as u32
+        self.tasks.len()
     }
 
     /// The caller has asked [`TaskTable::is_full`].

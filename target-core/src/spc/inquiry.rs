@@ -1,5 +1,6 @@
 //! INQUIRY (SPC-4 6.6): standard data; vital product data is in `vpd.rs`.
 
+use crate::length_field::set_length;
 use crate::nexus::TransportId;
 use crate::request::{Addressed, Answer};
 use crate::sense::Sense;
@@ -47,9 +48,7 @@ fn standard(answer: &mut Answer<'_>) {
         Addressed::LunZero | Addressed::Nothing => (NOTHING, None),
     };
     let data = &mut *answer.data_in;
-    let additional_length = (STANDARD_BYTES - 5) as u8;
-    data.extend([peripheral, 0, VERSION_SPC_4, FORMAT, additional_length]);
-    data.extend([0, MULTIP, CMDQUE]);
+    data.extend([peripheral, 0, VERSION_SPC_4, FORMAT, 0, 0, MULTIP, CMDQUE]);
     match identity {
         Some(identity) => {
             data.extend(identity.vendor);
@@ -63,6 +62,7 @@ fn standard(answer: &mut Answer<'_>) {
         data.extend(descriptor.to_be_bytes());
     }
     data.resize(STANDARD_BYTES, 0);
+    set_length(data, 4..5, 5);
 }
 
 fn transport_version(id: TransportId) -> u16 {

@@ -1,13 +1,13 @@
 //! MODE SENSE (6) and (10) (SPC-4 6.13, 6.14) and the mode pages (SPC-4 7.5, SBC-3 6.5). No field can be changed.
 
+use crate::length_field::set_length;
 use crate::request::{Answer, UnitView};
-use crate::sbc::block_size::Blocks;
 use crate::sense::{AdditionalSense, Sense};
 
 type PageBody = fn(&UnitView<'_>, &mut [u8]);
 
 /// Page code, PAGE LENGTH, and what fills the page after its two-byte header.
-const PAGES: [(u8, usize, PageBody); 4] = [
+const PAGES: [(u8, u8, PageBody); 4] = [
     (0x01, 10, |_, _| ()),
     (0x08, 18, caching),
     (0x0a, 10, control),
@@ -29,9 +29,9 @@ pub(crate) fn mode_sense_6(answer: &mut Answer<'_>) -> Result<(), Sense> {
     if !answer.cdb.bit(1, 3) {
         block_descriptor(&unit, answer.data_in);
     }
-    answer.data_in[3] = (answer.data_in.len() - 4) as u8;
+    set_length(answer.data_in, 3..4, 4);
     pages(answer, &unit)?;
-    answer.data_in[0] = (answer.data_in.len() - 1) as u8;
+    set_length(answer.data_in, 0..1, 1);
     Ok(())
 }
 
@@ -47,10 +47,9 @@ pub(crate) fn mode_sense_10(answer: &mut Answer<'_>) -> Result<(), Sense> {
         (false, true) => long_block_descriptor(&unit, data),
         (false, false) => block_descriptor(&unit, data),
     }
-    data[7] = (data.len() - 8) as u8;
+    set_length(data, 6..8, 8);
     pages(answer, &unit)?;
-    let length = (answer.data_in.len() - 2) as u16;
-    answer.data_in[..2].copy_from_slice(&length.to_be_bytes());
+    set_length(answer.data_in, 0..2, 2);
     Ok(())
 }
 
@@ -63,8 +62,7 @@ fn device_specific(unit: &UnitView<'_>) -> u8 {
 
 /// Short LBA mode parameter block descriptor (SBC-3 6.5.2.2).
 fn block_descriptor(unit: &UnitView<'_>, data: &mut Vec<u8>) {
-    let Blocks(blocks) = Blocks(unit.lu.blocks());
-    let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
+    let blocks = u32::try_from(unit.lu.blocks()).unwrap_or(u32::MAX);
     data.extend(blocks.to_be_bytes());
     // Three bytes of length after a reserved one.
     data.extend((unit.lu.geometry.block_size & 0xff_ffff).to_be_bytes());
@@ -96,8 +94,8 @@ fn pages(answer: &mut Answer<'_>, unit: &UnitView<'_>) -> Result<(), Sense> {
         if control == PageControl::Values {
             body(unit, &mut fields);
         }
-        answer.data_in.extend([page, length as u8]);
-        answer.data_in.extend(&fields[..length]);
+        answer.data_in.extend([page, length]);
+        answer.data_in.extend(&fields[..usize::from(length)]);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! REPORT LUNS (SPC-4 6.33).
 
+use crate::length_field::set_length;
 use crate::lun::Lun;
 use crate::request::{Addressed, Answer, LOGICAL_UNIT_NOT_SUPPORTED};
 use crate::sense::Sense;
@@ -30,8 +31,7 @@ pub(crate) fn report_luns(answer: &mut Answer<'_>) -> Result<(), Sense> {
     if well_known {
         answer.data_in.extend(Lun::WELL_KNOWN_REPORT_LUNS.0);
     }
-    let list_length = (answer.data_in.len() - 8) as u32;
-    answer.data_in[..4].copy_from_slice(&list_length.to_be_bytes());
+    set_length(answer.data_in, 0..4, 8);
     answer
         .nexus
         .clear_attention(UnitAttention::ReportedLunsChanged);

@@ -1,5 +1,6 @@
 //! REPORT SUPPORTED OPERATION CODES (SPC-4 6.35), out of the command table.
 
+use crate::length_field::set_length;
 use crate::opcode::{self, Row};
 use crate::request::Answer;
 use crate::sense::Sense;
@@ -67,13 +68,12 @@ fn all(data: &mut Vec<u8>, timeouts: bool) {
         data.extend([row.opcode(), 0]);
         data.extend(row.service_action.map_or(0, u16::from).to_be_bytes());
         data.extend([0, flags]);
-        data.extend((row.cdb_len() as u16).to_be_bytes());
+        data.extend(u16::from(row.cdb_len()).to_be_bytes());
         if timeouts {
             data.extend(TIMEOUTS);
         }
     }
-    let length = (data.len() - 4) as u32;
-    data[..4].copy_from_slice(&length.to_be_bytes());
+    set_length(data, 0..4, 4);
 }
 
 fn one(data: &mut Vec<u8>, row: Option<&'static Row>, timeouts: bool) {
@@ -83,7 +83,7 @@ fn one(data: &mut Vec<u8>, row: Option<&'static Row>, timeouts: bool) {
     };
     let flags = SUPPORTED | if timeouts { ONE_CTDP } else { 0 };
     data.extend([0, flags]);
-    data.extend((row.cdb_len() as u16).to_be_bytes());
+    data.extend(u16::from(row.cdb_len()).to_be_bytes());
     data.extend(row.usage);
     if timeouts {
         data.extend(TIMEOUTS);

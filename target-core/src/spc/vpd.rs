@@ -1,5 +1,6 @@
 //! Vital product data pages (SPC-4 7.8, SBC-3 6.6): one row and one function per page.
 
+use crate::length_field::set_length;
 use crate::logical_unit::Identity;
 use crate::request::{Addressed, Answer, UnitView};
 use crate::sense::Sense;
@@ -28,8 +29,7 @@ pub(crate) fn page(answer: &mut Answer<'_>, code: u8) -> Result<(), Sense> {
     };
     answer.data_in.extend([DIRECT_ACCESS, code, 0, 0]);
     body(&unit, answer.data_in);
-    let page_length = (answer.data_in.len() - 4) as u16;
-    answer.data_in[2..4].copy_from_slice(&page_length.to_be_bytes());
+    set_length(answer.data_in, 2..4, 4);
     Ok(())
 }
 
@@ -40,7 +40,7 @@ fn supported_pages(_unit: &UnitView<'_>, data: &mut Vec<u8>) {
 
 /// 80h (SPC-4 7.8.15).
 fn unit_serial_number(unit: &UnitView<'_>, data: &mut Vec<u8>) {
-    data.extend(unit.lu.identity.serial.bytes());
+    data.extend(unit.lu.identity.serial_bytes());
 }
 
 /// Bytes 0 and 1 of a designation descriptor (SPC-4 7.8.6.1).
@@ -62,29 +62,31 @@ const PROTOCOL_SRP: u8 = 0x4;
 fn device_identification(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     let identity = &unit.lu.identity;
     let port = PROTOCOL_SRP << 4 | BINARY;
-    designator(data, BINARY, LOGICAL_UNIT | NAA, &identity.naa);
+    designator(data, BINARY, LOGICAL_UNIT | NAA, identity.naa);
     t10_vendor_id(identity, data);
-    designator(
-        data,
-        port,
-        TARGET_PORT | RELATIVE_TARGET_PORT,
-        &[0, 0, 0, 1],
-    );
-    designator(data, port, TARGET_PORT | TARGET_PORT_GROUP, &[0, 0, 0, 1]);
+    designator(data, port, TARGET_PORT | RELATIVE_TARGET_PORT, [0, 0, 0, 1]);
+    designator(data, port, TARGET_PORT | TARGET_PORT_GROUP, [0, 0, 0, 1]);
 }
 
 /// Vendor, then product and serial number, as SPC-4 7.8.6.4 proposes.
 fn t10_vendor_id(identity: &Identity, data: &mut Vec<u8>) {
-    let at = data.len();
-    designator(data, ASCII, LOGICAL_UNIT | T10_VENDOR_ID, &identity.vendor);
-    data.extend(identity.product);
-    data.extend(identity.serial.bytes());
-    data[at + 3] = (data.len() - at - 4) as u8;
+    let vendor = identity.vendor.into_iter();
+    let text = vendor
+        .chain(identity.product)
+        .chain(identity.serial_bytes());
+    designator(data, ASCII, LOGICAL_UNIT | T10_VENDOR_ID, text);
 }
 
-fn designator(data: &mut Vec<u8>, code_set: u8, kind: u8, designator: &[u8]) {
-    data.extend([code_set, kind, 0, designator.len() as u8]);
+fn designator(
+    data: &mut Vec<u8>,
+    code_set: u8,
+    kind: u8,
+    designator: impl IntoIterator<Item = u8>,
+) {
+    let at = data.len();
+    data.extend([code_set, kind, 0, 0]);
     data.extend(designator);
+    set_length(data, at + 3..at + 4, at + 4);
 }
 
 /// HEADSUP, ORDSUP, SIMPSUP.

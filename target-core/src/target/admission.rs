@@ -196,11 +196,11 @@ const NACA: u8 = 2;
 
 /// What is wrong with a command whatever its function is.
 fn check(row: &Row, command: &Command) -> Result<(), Refusal> {
-    let missing = command.cdb.as_slice().len();
-    if missing < row.cdb_len() {
-        return Err(Sense::invalid_field_in_cdb(missing as u16, None).into());
+    let first_missing = command.cdb.len();
+    if first_missing < row.cdb_len() {
+        return Err(Sense::invalid_field_in_cdb(first_missing.into(), None).into());
     }
-    Cdb::new(&command.cdb).refuse_bit(row.cdb_len() as u8 - 1, NACA)?;
+    Cdb::new(&command.cdb).refuse_bit(row.cdb_len() - 1, NACA)?;
     if command.attribute == TaskAttribute::Aca {
         // There is no auto contingent allegiance that it could be for (SAM-5 8.9.5).
         return Err(Sense::illegal_request(AdditionalSense::INVALID_MESSAGE_ERROR).into());

@@ -39,7 +39,7 @@ impl Page {
 
     /// GOOD with the answer, cut to the allocation length and to the room in `buf`.
     pub(super) fn ending(&self, row: &Row, cdb: Cdb<'_>, buf: Option<Buf>) -> Ending {
-        let len = self.0.len().min(allocation_length(row, cdb));
+        let len = allocation_length(row, cdb).min(self.0.len());
         let data_in = buf.and_then(|mut buf| {
             buf.truncate(len);
             let room = buf.len();
@@ -48,7 +48,7 @@ impl Page {
         });
         Ending {
             data_in: data_in.filter(|buf| !buf.is_empty()),
-            data_in_bytes: len as u32,
+            data_in_bytes: u32::try_from(len).unwrap_or(u32::MAX),
             ..Ending::default()
         }
     }

@@ -220,7 +220,7 @@ impl Target {
                 channel: origin.channel,
                 exchange: origin.exchange,
                 task: id,
-                offset: here as u32,
+                offset: u32::try_from(here).unwrap_or(u32::MAX),
                 buf,
             },
         );

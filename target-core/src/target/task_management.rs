@@ -41,7 +41,7 @@ pub(super) struct Pending {
     exchange: ExchangeId,
     scope: Scope,
     /// How many have not stopped yet.
-    tasks: u32,
+    tasks: usize,
 }
 
 impl Pending {
@@ -94,7 +94,7 @@ impl Target {
             self.abort(id);
         }
         let still_there = |&&id: &&TaskId| self.tasks.get(id).is_some();
-        let tasks = covered.iter().filter(still_there).count() as u32;
+        let tasks = covered.iter().filter(still_there).count();
         if tasks == 0 {
             return Some(Response::FunctionComplete);
         }
