@@ -83,6 +83,8 @@ pub enum WorkStatus {
     Flushed,
     /// The received message was longer than the buffer.
     LocalLength,
+    /// The queue pair could not carry out the request.
+    LocalOperation,
     /// The memory key or its rights do not cover the local buffer.
     LocalProtection,
     /// The peer refused the memory key, range or rights of an RDMA READ or WRITE.
@@ -112,6 +114,7 @@ impl fmt::Display for WorkStatus {
             Self::Success => "success",
             Self::Flushed => "flushed: the queue pair is in the error state",
             Self::LocalLength => "the message is longer than the receive buffer",
+            Self::LocalOperation => "the queue pair could not carry out the request",
             Self::LocalProtection => "the local buffer is not registered for this",
             Self::RemoteAccess => "the peer refused the memory key, range or rights",
             Self::RemoteInvalidRequest => "the peer found the request invalid",

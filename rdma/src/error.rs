@@ -64,6 +64,16 @@ pub enum Error {
         /// What the device can hold.
         most: u32,
     },
+    /// A queue was to be deeper than the device allows.
+    #[error("{what} of {asked} entries was asked for, and the device has at most {most}")]
+    DeviceLimit {
+        /// Which queue.
+        what: &'static str,
+        /// Entries that were asked for.
+        asked: u32,
+        /// What the device can hold.
+        most: u32,
+    },
     /// Private data is longer than the connection manager can carry.
     #[error(
         "private data of {len} bytes is longer than the {most} that the connection manager carries"
@@ -131,6 +141,14 @@ pub(crate) fn check(call: &'static str, result: i32) -> Result<(), Error> {
         0 => Ok(()),
         errno if errno > 0 => Err(Error::call(call, io::Error::from_raw_os_error(errno))),
         _ => Err(Error::last(call)),
+    }
+}
+
+/// Refuses a queue that the device cannot make, which would only say that an argument is invalid.
+pub(crate) fn check_limit(what: &'static str, asked: u32, most: u32) -> Result<(), Error> {
+    match asked <= most {
+        true => Ok(()),
+        false => Err(Error::DeviceLimit { what, asked, most }),
     }
 }
 

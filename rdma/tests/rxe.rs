@@ -9,10 +9,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::process::Command;
+use std::thread;
 
 use bed::{RECEIVE_BYTES, RECEIVES, bed};
 use iobuf::{Arena, Pool, RemoteSegment};
 use rdma::*;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 macro_rules! bed_or_skip {
     ($test:literal) => {
@@ -380,6 +383,66 @@ fn a_completion_queue_grows_with_its_queue_pairs() {
         matches!(error, Error::CompletionQueueFull { .. }),
         "{error}"
     );
+}
+
+#[test]
+fn queues_deeper_than_the_device_are_refused() {
+    let bed = bed_or_skip!("queues_deeper_than_the_device_are_refused");
+    let limits = bed.device.info().limits;
+    let config = QueuePairConfig {
+        send_depth: limits.work_requests + 1,
+        ..QueuePairConfig::default()
+    };
+    let qp = QueuePair::new(&bed.domain, &bed.cq, &bed.cq, &bed.srq, config);
+    let error = qp.expect_err("too deep");
+    assert!(matches!(error, Error::DeviceLimit { .. }), "{error}");
+    let srq = SharedReceiveQueue::new(&bed.domain, limits.shared_receives + 1);
+    let error = srq.expect_err("too deep");
+    assert!(matches!(error, Error::DeviceLimit { .. }), "{error}");
+}
+
+#[test]
+fn a_message_longer_than_its_receive_fails_that_connection() {
+    let mut bed = bed_or_skip!("a_message_longer_than_its_receive_fails_that_connection");
+    let (mut initiator, mut target) = bed.connected();
+    let long = bed.buf(&[1; RECEIVE_BYTES + 1]);
+    initiator.qp.queue_respond(None, &[], long).expect("queue");
+    bed.run(&mut [&mut initiator, &mut target], |bed, ends| {
+        !ends[0].completed.is_empty() && !bed.received.is_empty()
+    });
+    assert_eq!(initiator.failures(), 1);
+    let received = bed.received.pop_front().expect("a receive");
+    assert_eq!(received.queue_pair, target.qp.number());
+    // The architecture asks for the first, soft devices say the second.
+    let status = received.status;
+    let expected = [WorkStatus::LocalLength, WorkStatus::LocalOperation];
+    assert!(expected.contains(&status), "{status}");
+    assert_eq!(received.buf.len(), RECEIVE_BYTES);
+}
+
+#[test]
+fn a_limit_of_locked_memory_is_named() {
+    let bed = bed_or_skip!("a_limit_of_locked_memory_is_named");
+    let name = bed.device.info().name.clone();
+    let mut limit = getrlimit(Resource::Memlock);
+    limit.current = Some(1 << 20);
+    setrlimit(Resource::Memlock, limit).expect("limit");
+    // Rights belong to a thread, so only this one loses those that lift the limit.
+    let unprivileged = thread::spawn(move || {
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, none).expect("capabilities");
+        let domain = ProtectionDomain::new(&Device::open(&name)?)?;
+        let arena = Arena::new(16 << 20).expect("arena");
+        MemoryRegion::register(&domain, &arena).map(drop)
+    });
+    let error = unprivileged.join().expect("thread").expect_err("limited");
+    let text = error.to_string();
+    assert!(matches!(error, Error::LockedMemory { .. }), "{text}");
+    assert!(text.contains("RLIMIT_MEMLOCK is 1048576 bytes"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! The connection manager's event channel.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
@@ -10,7 +9,7 @@ use rdma_sys::{self as sys, Cm};
 
 use super::cm_event;
 use super::device::set_nonblocking;
-use crate::cm_event::{CmEvent, ConnectionId};
+use crate::cm_event::CmEvent;
 use crate::error::Error;
 
 /// Where listeners and connections report. Clones are the same channel.
@@ -21,7 +20,6 @@ pub struct EventChannel(Rc<ChannelInner>);
 struct ChannelInner {
     raw: NonNull<sys::rdma_event_channel>,
     cm: &'static Cm,
-    last_id: Cell<u64>,
 }
 
 impl EventChannel {
@@ -36,11 +34,7 @@ impl EventChannel {
         let raw = NonNull::new(raw).ok_or_else(|| Error::NoConnectionManager {
             source: io::Error::last_os_error(),
         })?;
-        let channel = Self(Rc::new(ChannelInner {
-            raw,
-            cm,
-            last_id: Cell::new(0),
-        }));
+        let channel = Self(Rc::new(ChannelInner { raw, cm }));
         set_nonblocking(channel.as_fd())?;
         Ok(channel)
     }
@@ -70,12 +64,6 @@ impl EventChannel {
 
     pub(super) fn raw(&self) -> *mut sys::rdma_event_channel {
         self.0.raw.as_ptr()
-    }
-
-    pub(super) fn new_id(&self) -> ConnectionId {
-        let id = self.0.last_id.get() + 1;
-        self.0.last_id.set(id);
-        ConnectionId(id)
     }
 }
 

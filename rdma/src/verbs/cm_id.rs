@@ -1,6 +1,7 @@
 //! An identifier of the connection manager, and the connection that it stands for.
 
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdma_sys as sys;
 
@@ -69,6 +70,9 @@ impl Connection {
     }
 }
 
+/// All channels of the process draw from here.
+static LAST_ID: AtomicU64 = AtomicU64::new(0);
+
 /// The library's identifier. Destroyed when dropped, which is safe because all events are acknowledged when they are read.
 #[derive(Debug)]
 pub(super) struct CmId {
@@ -94,7 +98,7 @@ impl CmId {
 
     /// Takes over an identifier that the library has made, and marks it with a new name.
     pub(super) fn adopt(channel: &EventChannel, mut raw: NonNull<sys::rdma_cm_id>) -> Self {
-        let id = channel.new_id();
+        let id = ConnectionId(LAST_ID.fetch_add(1, Ordering::Relaxed) + 1);
         // SAFETY: nobody else uses the identifier; the library leaves this field to the program.
         unsafe { raw.as_mut() }.context = ptr::without_provenance_mut(id.0 as usize);
         Self {

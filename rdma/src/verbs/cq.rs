@@ -1,6 +1,7 @@
 //! A completion queue.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::ptr::{self, NonNull};
 use std::rc::Rc;
 
@@ -21,7 +22,6 @@ const BATCH: usize = 32;
 #[derive(Clone, Debug)]
 pub struct CompletionQueue(pub(super) Rc<QueueInner>);
 
-#[derive(Debug)]
 pub(super) struct QueueInner {
     pub(super) raw: NonNull<sys::ibv_cq>,
     pub(super) device: Device,
@@ -30,7 +30,11 @@ pub(super) struct QueueInner {
     reserved: Cell<u32>,
     /// Events that the library must know of before the queue is destroyed; wraps as the kernel's own count does.
     handled: Cell<u32>,
+    batch: RefCell<Batch>,
 }
+
+/// Where the library writes completions; kept, so that a poll that finds nothing does not clear it.
+type Batch = [sys::ibv_wc; BATCH];
 
 impl CompletionQueue {
     /// A queue with room for `receives` completions, the depth of the receive queues that will report here; sends are added by
@@ -64,6 +68,7 @@ impl CompletionQueue {
             depth: Cell::new(depth),
             reserved: Cell::new(receives),
             handled: Cell::new(0),
+            batch: RefCell::new([sys::ibv_wc::default(); BATCH]),
         });
         if let Some(channel) = channel {
             channel.add(&queue);
@@ -81,7 +86,7 @@ impl CompletionQueue {
     /// # Errors
     /// The queue is broken; its queue pairs are lost.
     pub fn poll(&self, into: &mut [WorkCompletion]) -> Result<usize, Error> {
-        let mut batch = [sys::ibv_wc::default(); BATCH];
+        let mut batch = self.0.batch.borrow_mut();
         let most = into.len().min(BATCH);
         // SAFETY: the queue lives, and the batch has room for that many.
         let got = unsafe { sys::ibv_poll_cq(self.0.raw.as_ptr(), most as i32, batch.as_mut_ptr()) };
@@ -143,6 +148,15 @@ impl QueueInner {
     }
 }
 
+impl fmt::Debug for QueueInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompletionQueue")
+            .field("depth", &self.depth.get())
+            .field("reserved", &self.reserved.get())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Drop for QueueInner {
     fn drop(&mut self) {
         let verbs = self.device.0.context.verbs;
@@ -179,6 +193,7 @@ fn status(number: sys::ibv_wc_status) -> WorkStatus {
         sys::IBV_WC_SUCCESS => WorkStatus::Success,
         sys::IBV_WC_WR_FLUSH_ERR => WorkStatus::Flushed,
         sys::IBV_WC_LOC_LEN_ERR => WorkStatus::LocalLength,
+        sys::IBV_WC_LOC_QP_OP_ERR => WorkStatus::LocalOperation,
         sys::IBV_WC_LOC_PROT_ERR => WorkStatus::LocalProtection,
         sys::IBV_WC_REM_ACCESS_ERR => WorkStatus::RemoteAccess,
         sys::IBV_WC_REM_INV_REQ_ERR => WorkStatus::RemoteInvalidRequest,

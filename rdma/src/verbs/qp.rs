@@ -10,7 +10,7 @@ use super::pd::{ProtectionDomain, Scratch};
 use super::qp_state;
 use super::srq::SharedReceiveQueue;
 use crate::completion::{QueuePairNumber, WorkCompletion, WorkKind, WorkStatus, send_id};
-use crate::error::{Error, check};
+use crate::error::{Error, check, check_limit};
 use crate::send_queue::{KeyedBuf, Operation, SendLimits, SendQueue, WorkRequest};
 use crate::work::{Completed, PostError, QueuePairConfig};
 
@@ -42,6 +42,8 @@ impl QueuePair {
         srq: &SharedReceiveQueue,
         config: QueuePairConfig,
     ) -> Result<Self, Error> {
+        let most = domain.device().info().limits.work_requests;
+        check_limit("a send queue", config.send_depth, most)?;
         send_cq.reserve(config.send_depth)?;
         let created = create(domain, send_cq, recv_cq, srq, config);
         let (raw, max_inline_bytes) =
@@ -149,7 +151,7 @@ impl QueuePair {
     /// Puts the queue pair into the error state: what is not posted fails at once, what is posted comes back flushed.
     ///
     /// # Errors
-    /// The device is gone. Dropping the queue pair is safe nevertheless.
+    /// The queue pair was never connected, or the device is gone. Dropping it is safe nevertheless.
     pub fn to_error(&mut self) -> Result<(), Error> {
         self.send_queue.fail(WorkStatus::Flushed);
         qp_state::to_error(self)

@@ -9,7 +9,7 @@ use rdma_sys as sys;
 
 use super::pd::ProtectionDomain;
 use crate::completion::{WorkCompletion, receive_id};
-use crate::error::{Error, check};
+use crate::error::{Error, check, check_limit};
 use crate::receive_slots::ReceiveSlots;
 use crate::work::{ReceivePostError, Received};
 
@@ -39,6 +39,8 @@ impl SharedReceiveQueue {
     /// # Errors
     /// The device holds fewer, or is gone.
     pub fn new(domain: &ProtectionDomain, depth: u32) -> Result<Self, Error> {
+        let most = domain.device().info().limits.shared_receives;
+        check_limit("a receive queue", depth, most)?;
         let mut attributes = sys::ibv_srq_init_attr {
             attr: sys::ibv_srq_attr {
                 max_wr: depth,
