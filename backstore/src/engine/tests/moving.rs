@@ -237,3 +237,31 @@ fn a_grown_file_is_reached_behind_its_old_end() {
     rig.write(id, 4096, &[1; 512]).expect("written");
     assert_eq!(rig.read(id, 4096, 512).expect("read"), [1; 512]);
 }
+
+/// Number of discards that a block device has seen, in its `stat` file.
+const DISCARDS: usize = 11;
+
+#[test]
+fn a_device_that_punches_no_holes_is_sent_discards() {
+    let Some(device) = LoopDevice::new(MIB as u64) else {
+        return;
+    };
+    let mut rig = Rig::new();
+    let (id, _medium) = rig.attach(block(&device));
+    let key = medium_key(id);
+    let attachment = rig.engine.attachments.get_mut(key).expect("attached");
+    attachment.abilities.punch_hole = false;
+    rig.write(id, 0, &[1; 65536]).expect("written");
+    let before = device.statistic(DISCARDS);
+    let (offset, len) = (0, 65536);
+    rig.run(id, BlockOperation::Unmap { offset, len })
+        .expect("unmapped");
+    let attachment = rig.engine.attachments.get_mut(key).expect("attached");
+    if attachment.abilities.discard {
+        assert_eq!(device.statistic(DISCARDS), before + 1);
+    } else {
+        // The command came with Linux 6.12; without it nothing happens.
+        assert_eq!(device.statistic(DISCARDS), before);
+        assert_eq!(rig.read(id, 0, 512).expect("read"), [1; 512]);
+    }
+}
