@@ -27,6 +27,8 @@ $b mount -t hostfs -o "$BED" bed $root/run/bed || echo "bed: no way back to the 
 echo 40 > /proc/sys/kernel/hung_task_timeout_secs
 $b stty -F $root/dev/tty0 -opost
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TMPDIR=/run/tmp
+# The console is a terminal, but what is written to it goes to a log or through a pipe: no colours.
+export TERM=dumb
 echo "bed: up"
 $b chroot $root /bin/sh /run/bed/run < $root/dev/tty0 > $root/dev/tty0 2>&1
 status=$?

@@ -34,6 +34,8 @@ impl fmt::Display for Tally {
 pub(crate) struct Reader {
     file: String,
     tally: Tally,
+    /// Tests that said that they cannot run here; libtest calls each of them passed.
+    tests_that_only_skipped: usize,
 }
 
 impl Reader {
@@ -50,6 +52,13 @@ impl Reader {
             .and_then(|test| test.split_once(" ... "))
         {
             self.handle_test(name, result);
+        } else if let Some((name, reason)) = line
+            .strip_prefix("SKIPPED: ")
+            .and_then(|skipped| skipped.split_once(": "))
+        {
+            let name = format!("{}: {name}", self.file);
+            self.tally.skipped.push((name, reason.into()));
+            self.tests_that_only_skipped += 1;
         }
     }
 
@@ -75,6 +84,10 @@ impl Reader {
 
     /// Ends the run. A run that failed without a failed test did not build, or a test process died.
     pub(crate) fn finish(mut self, succeeded: bool) -> Tally {
+        self.tally.passed = self
+            .tally
+            .passed
+            .saturating_sub(self.tests_that_only_skipped);
         if !succeeded && self.tally.failed.is_empty() {
             let what = if self.file.is_empty() {
                 "cargo test (it did not build)"
@@ -117,6 +130,22 @@ mod tests {
             [("unittests src/lib.rs: c".into(), "needs a card".into())]
         );
         assert_eq!(tally.to_string(), "2 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn a_test_that_says_it_cannot_run_here_has_not_passed() {
+        let lines = [
+            "     Running tests/rxe.rs (x)",
+            "SKIPPED: a: no device",
+            "test a ... ok",
+            "test b ... ok",
+        ];
+        let tally = read(&lines, true);
+        assert_eq!(tally.passed, 1);
+        assert_eq!(
+            tally.skipped,
+            [("tests/rxe.rs: a".into(), "no device".into())]
+        );
     }
 
     #[test]

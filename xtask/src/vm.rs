@@ -22,6 +22,9 @@ pub(crate) enum Vm {
     Run {
         #[command(flatten)]
         size: Size,
+        /// Bring up a soft-RDMA device (rxe0, 10.99.0.1) before the command runs
+        #[arg(long)]
+        soft_rdma: bool,
         /// End the guest after this many seconds
         #[arg(long, default_value_t = 600)]
         time_limit: u64,
@@ -49,6 +52,15 @@ pub(crate) struct Size {
     kernel_arguments: Vec<String>,
 }
 
+const SOFT_RDMA: &str = "set -e
+ip link set lo up
+ip link add bed0 address 02:5e:00:00:00:00 mtu 4200 type dummy
+ip link set bed0 up
+ip address add 10.99.0.1/24 dev bed0
+rdma link add rxe0 type rxe netdev bed0
+set +e
+";
+
 const SHELL_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Vm {
@@ -61,12 +73,15 @@ impl Vm {
             }
             Self::Run {
                 size,
+                soft_rdma,
                 time_limit,
                 command,
             } => {
+                let prelude = if soft_rdma { SOFT_RDMA } else { "" };
+                let folder = env::current_dir()?;
                 let script = format!(
-                    "cd '{}' && {}\n",
-                    env::current_dir()?.display(),
+                    "{prelude}cd '{}' && {}\n",
+                    folder.display(),
                     command.join(" ")
                 );
                 boot(
@@ -80,7 +95,8 @@ impl Vm {
                 println!(
                     "The host's files are below you, writes stay in memory. `exit` ends the guest."
                 );
-                let script = "exec busybox setsid busybox cttyhack /bin/bash -i\n".to_string();
+                let script =
+                    "TERM=linux exec busybox setsid busybox cttyhack /bin/bash -i\n".to_string();
                 boot(size, script, SHELL_TIME, Console::Terminal)
             }
         }
