@@ -13,8 +13,18 @@ use crate::status::Status;
 pub struct ChannelId(pub u32);
 
 /// A channel's own number for a command; comes back with everything that concerns the command.
+///
+/// The low half is a place that no other running exchange of the channel has, counted from 0 and bounded by its request
+/// limit, so that a table can be kept beside the channel. The high half tells users of a place apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ExchangeId(pub u32);
+
+impl ExchangeId {
+    /// The place, as an index.
+    pub fn place(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+}
 
 /// TASK ATTRIBUTE (SAM-5 8.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
