@@ -81,19 +81,23 @@ pub fn start(
     mailbox: Mailbox,
 ) -> Result<thread::JoinHandle<()>, StartError> {
     let (ready, started) = std::sync::mpsc::sync_channel(1);
-    let thread = thread::Builder::new().name("worker".to_owned()).spawn(move || {
-        // The ring belongs to the thread that makes it.
-        match Worker::new(&settings, mailbox) {
-            Ok(worker) => {
-                let _ = ready.send(Ok(()));
-                worker.run();
+    let thread = thread::Builder::new()
+        .name("worker".to_owned())
+        .spawn(move || {
+            // The ring belongs to the thread that makes it.
+            match Worker::new(&settings, mailbox) {
+                Ok(worker) => {
+                    let _ = ready.send(Ok(()));
+                    worker.run();
+                }
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                }
             }
-            Err(error) => {
-                let _ = ready.send(Err(error));
-            }
-        }
-    })?;
-    started.recv().unwrap_or_else(|_| Err(std::io::Error::other("it ended at once").into()))?;
+        })?;
+    started
+        .recv()
+        .unwrap_or_else(|_| Err(std::io::Error::other("it ended at once").into()))?;
     Ok(thread)
 }
 
@@ -121,8 +125,10 @@ struct Worker {
 
 impl Worker {
     fn new(settings: &WorkerSettings, mailbox: Mailbox) -> Result<Self, StartError> {
-        let memory = Memory::new(&settings.memory)
-            .map_err(|source| StartError::Memory { bytes: settings.memory.data_bytes, source })?;
+        let memory = Memory::new(&settings.memory).map_err(|source| StartError::Memory {
+            bytes: settings.memory.data_bytes,
+            source,
+        })?;
         let bounce = memory.bounce.clone();
         let mut engine = Engine::new(EngineSettings::default(), &memory.arena, bounce)?;
         engine.watch_poll(mailbox.fd(), wakes::MAILBOX)?;
@@ -152,6 +158,9 @@ impl Worker {
                 std::process::abort();
             }
         }
+        // A completion queue can only be destroyed when all of its events were handled, and the ring's last read may
+        // hold one. The process is about to end, and the kernel takes everything back.
+        std::mem::forget(self.fabric);
     }
 
     /// One turn: move everything that can move, then sleep until something happens. The turn that finds nothing
@@ -159,7 +168,11 @@ impl Worker {
     fn turn(&mut self) -> std::io::Result<()> {
         let full = self.work() >= adapter::BATCH;
         let more = full || self.cm_ready || self.arm() && self.work() > 0;
-        let wait = if more { Wait::No } else { Wait::For(self.patience()) };
+        let wait = if more {
+            Wait::No
+        } else {
+            Wait::For(self.patience())
+        };
         self.engine.turn(wait)?;
         self.now = self.clock.now();
         self.handle_wakes();

@@ -56,8 +56,14 @@ impl Adapter {
         let depth = RECEIVE_DEPTH.min(device.info().limits.shared_receives);
         let queue = |receives| CompletionQueue::new(&device, receives, Some(&events));
         let adapter = Self {
-            receive_cq: ArmedQueue { queue: queue(depth)?, armed: false },
-            send_cq: ArmedQueue { queue: queue(0)?, armed: false },
+            receive_cq: ArmedQueue {
+                queue: queue(depth)?,
+                armed: false,
+            },
+            send_cq: ArmedQueue {
+                queue: queue(0)?,
+                armed: false,
+            },
             receives: SharedReceiveQueue::new(&domain, depth)?,
             device,
             domain,

@@ -69,7 +69,7 @@ pub(super) struct Connection {
     pub(super) pulls: u32,
     /// The queue pair has more than its send queue has room for.
     pub(super) blocked: bool,
-    /// Arrival of the command of each exchange.
+    /// Arrival of the command of each exchange, by place.
     started: Vec<Duration>,
 }
 
@@ -114,9 +114,9 @@ impl Connection {
         ChannelId(self.number)
     }
 
-    /// Notes when a command came. Exchange numbers are the channel's own and bounded by its request limit.
+    /// Notes when a command came. The table grows to the request limit at most.
     pub(super) fn command_started(&mut self, exchange: ExchangeId, now: Duration) {
-        let index = exchange.0 as usize;
+        let index = exchange.place();
         if self.started.len() <= index {
             self.started.resize(index + 1, Duration::ZERO);
         }
@@ -129,7 +129,7 @@ impl Connection {
     /// How long the exchange's command took.
     pub(super) fn command_ended(&mut self, exchange: ExchangeId, now: Duration) -> Duration {
         self.in_flight = self.in_flight.saturating_sub(1);
-        let started = self.started.get(exchange.0 as usize).copied().unwrap_or(now);
+        let started = self.started.get(exchange.place()).copied().unwrap_or(now);
         now.saturating_sub(started)
     }
 
@@ -142,11 +142,20 @@ impl Connection {
         let mut pulls = 0;
         while let Some(transmit) = self.channel.poll_transmit() {
             match transmit {
-                Transmit::Respond { data, segments, message } => {
+                Transmit::Respond {
+                    data,
+                    segments,
+                    message,
+                } => {
                     self.queue_pair.queue_respond(data, segments, message)?;
                 }
-                Transmit::Pull { exchange, buf, segments } => {
-                    self.queue_pair.queue_pull(u64::from(exchange.0), buf, segments)?;
+                Transmit::Pull {
+                    exchange,
+                    buf,
+                    segments,
+                } => {
+                    self.queue_pair
+                        .queue_pull(u64::from(exchange.0), buf, segments)?;
                     pulls += 1;
                 }
             }

@@ -46,7 +46,11 @@ impl Connections {
     }
 
     /// The connection that a completion is of.
-    pub(super) fn of_queue_pair(&mut self, adapter: usize, number: QueuePairNumber) -> Option<&mut Connection> {
+    pub(super) fn of_queue_pair(
+        &mut self,
+        adapter: usize,
+        number: QueuePairNumber,
+    ) -> Option<&mut Connection> {
         let number = *self.by_queue_pair.get(&(adapter, number))?;
         self.slab.get_mut(number)
     }
@@ -59,7 +63,8 @@ impl Connections {
     /// Takes one out.
     pub(super) fn remove(&mut self, number: u32) -> Option<Connection> {
         let connection = self.slab.remove(number)?;
-        self.by_queue_pair.remove(&(connection.adapter, connection.queue_pair.number()));
+        self.by_queue_pair
+            .remove(&(connection.adapter, connection.queue_pair.number()));
         self.by_cm.remove(&connection.cm.id());
         self.pulls -= connection.pulls;
         self.blocked -= u32::from(connection.blocked);

@@ -31,16 +31,21 @@ impl Worker {
             let Some(received) = self.fabric.adapters[adapter].receives().take(completion) else {
                 continue;
             };
-            let Some(connection) = self.connections.of_queue_pair(adapter, received.queue_pair) else {
+            let Some(connection) = self.connections.of_queue_pair(adapter, received.queue_pair)
+            else {
                 continue; // Its connection is gone; the buffer returns to the pool.
             };
             if received.status.is_success() && connection.phase == Phase::Live {
-                connection.channel.handle_recv(received.buf, millis(self.now));
+                connection
+                    .channel
+                    .handle_recv(received.buf, millis(self.now));
                 let number = connection.number;
                 self.handle_channel_events(number);
             }
         }
-        if count > 0 && let Err(error) = self.fabric.adapters[adapter].refill(&self.memory) {
+        if count > 0
+            && let Err(error) = self.fabric.adapters[adapter].refill(&self.memory)
+        {
             self.lose_adapter(adapter, &error);
         }
         count
@@ -50,7 +55,10 @@ impl Worker {
         let polled = self.fabric.adapters[adapter].poll_sends(batch);
         let count = self.polled(adapter, polled);
         for completion in &batch[..count] {
-            let Some(connection) = self.connections.of_queue_pair(adapter, completion.queue_pair) else {
+            let Some(connection) = self
+                .connections
+                .of_queue_pair(adapter, completion.queue_pair)
+            else {
                 continue;
             };
             let number = connection.number;
@@ -150,13 +158,26 @@ impl Worker {
         match next {
             Next::Execute(request) => self.engine.submit(request),
             Next::Cancel(task) => self.engine.cancel(task),
-            Next::PullDataOut { channel, exchange, task, offset, buf } => {
+            Next::PullDataOut {
+                channel,
+                exchange,
+                task,
+                offset,
+                buf,
+            } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
-                    connection.channel.pull_data_out(exchange, task, offset, buf);
+                    connection
+                        .channel
+                        .pull_data_out(exchange, task, offset, buf);
                     self.handle_channel_events(channel.0);
                 }
             }
-            Next::Done { channel, exchange, lun, outcome } => self.answer(channel, exchange, lun, outcome),
+            Next::Done {
+                channel,
+                exchange,
+                lun,
+                outcome,
+            } => self.answer(channel, exchange, lun, outcome),
             Next::Aborted { channel, exchange } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
                     connection.command_ended(exchange, self.now);
@@ -164,9 +185,15 @@ impl Worker {
                     self.handle_channel_events(channel.0);
                 }
             }
-            Next::TaskManagementDone { channel, exchange, response } => {
+            Next::TaskManagementDone {
+                channel,
+                exchange,
+                response,
+            } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
-                    connection.channel.handle_task_management(exchange, response);
+                    connection
+                        .channel
+                        .handle_task_management(exchange, response);
                     self.handle_channel_events(channel.0);
                 }
             }
@@ -174,7 +201,13 @@ impl Worker {
     }
 
     /// Hop 6: the outcome goes to the channel, and the time that it took to the session.
-    fn answer(&mut self, channel: ChannelId, exchange: ExchangeId, lun: Option<u8>, outcome: Outcome) {
+    fn answer(
+        &mut self,
+        channel: ChannelId,
+        exchange: ExchangeId,
+        lun: Option<u8>,
+        outcome: Outcome,
+    ) {
         let Some(connection) = self.connections.get_mut(channel.0) else {
             return; // The connection ended in this turn.
         };

@@ -81,12 +81,17 @@ impl Fabric {
 
     /// The portal of a listener.
     pub(super) fn portal_of(&self, listener: ConnectionId) -> Option<&Portal> {
-        self.listeners.iter().find(|(_, l)| l.id() == listener).map(|(portal, _)| portal)
+        self.listeners
+            .iter()
+            .find(|(_, l)| l.id() == listener)
+            .map(|(portal, _)| portal)
     }
 
     /// The adapter of a device, when it is in use.
     pub(super) fn adapter_of(&self, device: &str) -> Option<usize> {
-        self.adapters.iter().position(|adapter| adapter.name() == device)
+        self.adapters
+            .iter()
+            .position(|adapter| adapter.name() == device)
     }
 }
 
@@ -102,9 +107,10 @@ fn cannot_listen(portal: &Portal) -> impl Fn(rdma::Error) -> WorkerError + use<>
 fn endpoints(portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
     let devices = || rdma::devices().map_err(cannot_listen(portal));
     Ok(match &portal.listen {
-        Listen::Ip(address) if address.ip().is_unspecified() => {
-            addresses(&devices()?, *address).into_iter().map(Endpoint::Ip).collect()
-        }
+        Listen::Ip(address) if address.ip().is_unspecified() => addresses(&devices()?, *address)
+            .into_iter()
+            .map(Endpoint::Ip)
+            .collect(),
         Listen::Ip(address) => vec![Endpoint::Ip(*address)],
         Listen::InfiniBand(at) => devices()?
             .iter()
@@ -122,7 +128,10 @@ fn endpoints(portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
 
 /// The IP addresses that RoCE ports have, as their GID tables show them.
 fn addresses(devices: &[DeviceInfo], unspecified: SocketAddr) -> Vec<SocketAddr> {
-    let gids = devices.iter().flat_map(|device| &device.ports).flat_map(|port| &port.gids);
+    let gids = devices
+        .iter()
+        .flat_map(|device| &device.ports)
+        .flat_map(|port| &port.gids);
     let mut found: Vec<_> = gids
         .filter_map(|entry| {
             let ip = std::net::Ipv6Addr::from(entry.gid.0);

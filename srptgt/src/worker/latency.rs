@@ -18,7 +18,9 @@ pub(super) struct Latency {
 impl Latency {
     /// An empty distribution.
     pub(super) fn new() -> Self {
-        Self { micros: Histogram::new_with_bounds(1, LONGEST_US, 2).ok() }
+        Self {
+            micros: Histogram::new_with_bounds(1, LONGEST_US, 2).ok(),
+        }
     }
 
     /// Counts one command.
@@ -31,12 +33,14 @@ impl Latency {
 
     /// Percentiles of all commands so far.
     pub(super) fn percentiles(&self) -> LatencyMicros {
-        self.micros.as_ref().map_or_else(LatencyMicros::default, |histogram| LatencyMicros {
-            p50_us: histogram.value_at_quantile(0.5),
-            p99_us: histogram.value_at_quantile(0.99),
-            p999_us: histogram.value_at_quantile(0.999),
-            max_us: histogram.max(),
-        })
+        self.micros
+            .as_ref()
+            .map_or_else(LatencyMicros::default, |histogram| LatencyMicros {
+                p50_us: histogram.value_at_quantile(0.5),
+                p99_us: histogram.value_at_quantile(0.99),
+                p999_us: histogram.value_at_quantile(0.999),
+                max_us: histogram.max(),
+            })
     }
 }
 
@@ -53,7 +57,13 @@ mod tests {
         latency.record(Duration::from_secs(3600));
         let percentiles = latency.percentiles();
         assert!((495..=510).contains(&percentiles.p50_us), "{percentiles:?}");
-        assert!((985..=1000).contains(&percentiles.p99_us), "{percentiles:?}");
-        assert!(percentiles.max_us >= LONGEST_US - LONGEST_US / 100, "{percentiles:?}");
+        assert!(
+            (985..=1000).contains(&percentiles.p99_us),
+            "{percentiles:?}"
+        );
+        assert!(
+            percentiles.max_us >= LONGEST_US - LONGEST_US / 100,
+            "{percentiles:?}"
+        );
     }
 }

@@ -52,13 +52,17 @@ impl Denied {
             refused: Refused {
                 reason: RefusalReason::Resources,
                 text: format!("the session has {MAX_CHANNELS} channels already"),
-                fix: "give the initiator fewer channels (Linux: the ch_count parameter of ib_srp)".to_owned(),
+                fix: "give the initiator fewer channels (Linux: the ch_count parameter of ib_srp)"
+                    .to_owned(),
             },
         }
     }
 
     fn not_admitted(refused: Refused) -> Self {
-        Self { answer: LoginRefusal::NotAdmitted, refused }
+        Self {
+            answer: LoginRefusal::NotAdmitted,
+            refused,
+        }
     }
 }
 
@@ -73,15 +77,23 @@ impl Worker {
             link_layer(&self.fabric.adapters[adapter], request.connection.port())
         });
         let mut login = identity(portal, link_layer, &request);
-        let carrier = if request.peer().socket.is_some() { Carrier::RdmaCm } else { Carrier::IbCm };
+        let carrier = if request.peer().socket.is_some() {
+            Carrier::RdmaCm
+        } else {
+            Carrier::IbCm
+        };
         let fabric_guid = login.fabric_guid().map(Guid::value);
-        let asked = match self.policy.examine(&request.private_data, carrier, fabric_guid) {
+        let asked = match self
+            .policy
+            .examine(&request.private_data, carrier, fabric_guid)
+        {
             Ok(asked) => asked,
             Err(refused) => {
                 let why = Refused {
                     reason: RefusalReason::Protocol,
                     text: refused.refusal.to_string(),
-                    fix: "compare the initiator's add_target line with srptgt portal list".to_owned(),
+                    fix: "compare the initiator's add_target line with srptgt portal list"
+                        .to_owned(),
                 };
                 return self.refuse(request, &refused.to_bytes(), login, why);
             }
@@ -105,7 +117,10 @@ impl Worker {
 
     /// The adapter of the device that the request came by.
     fn open_adapter(&mut self, request: &ConnectRequest) -> Result<usize, rdma::Error> {
-        let device = request.connection.device_name().ok_or(rdma::Error::NoDevice)?;
+        let device = request
+            .connection
+            .device_name()
+            .ok_or(rdma::Error::NoDevice)?;
         if let Some(adapter) = self.fabric.adapter_of(&device) {
             return Ok(adapter);
         }
@@ -128,7 +143,8 @@ impl Worker {
         let Some(session) = self.sessions.of_port(&login.initiator_port_id.0) else {
             return Ok(());
         };
-        let joins = asked.multichannel == MultichannelAction::MULTI && session.host == admitted.host;
+        let joins =
+            asked.multichannel == MultichannelAction::MULTI && session.host == admitted.host;
         if joins && session.connections.len() >= MAX_CHANNELS {
             return Err(Denied::too_many_channels());
         }
@@ -188,8 +204,11 @@ impl Worker {
             None => MultichannelResult::NO_CHAN,
         };
         let initiator_port_id = login.initiator_port_id.0;
-        let nexus = self.target.nexus_open(TransportId::Srp { initiator_port_id });
-        self.target.nexus_set_map(nexus, &self.luns.map_of(&admitted.host));
+        let nexus = self
+            .target
+            .nexus_open(TransportId::Srp { initiator_port_id });
+        self.target
+            .nexus_set_map(nexus, &self.luns.map_of(&admitted.host));
         (self.sessions.open(nexus, login.clone(), admitted), result)
     }
 
@@ -208,29 +227,51 @@ impl Worker {
             Err(error) => return Err((Some(Box::new(request)), Denied::resources(error))),
         };
         let Some(nexus) = self.sessions.get(session).map(|session| session.nexus) else {
-            return Err((Some(Box::new(request)), Denied::resources("the session ended")));
+            return Err((
+                Some(Box::new(request)),
+                Denied::resources("the session ended"),
+            ));
         };
         let limits = device.device().info().limits;
         let (negotiated, response) = self.policy.accept(asked, result);
         let parameters = AcceptParameters {
             private_data: &response,
             responder_resources: request.responder_resources.min(limits.responder_resources),
-            initiator_depth: request.initiator_depth.min(limits.initiator_depth).min(INITIATOR_DEPTH),
+            initiator_depth: request
+                .initiator_depth
+                .min(limits.initiator_depth)
+                .min(INITIATOR_DEPTH),
             rnr_retry_count: RNR_RETRY_FOR_EVER,
         };
         let memory = &self.memory;
         let number = self.connections.insert_with(|number| {
             let id = ChannelId(number);
-            let channel = Channel::new(id, negotiated, memory.messages.clone(), memory.data.clone());
-            let login = Login { session, nexus, negotiated };
-            Connection::new(number, request.connection, queue_pair, Box::new(channel), adapter, login)
+            let channel =
+                Channel::new(id, negotiated, memory.messages.clone(), memory.data.clone());
+            let login = Login {
+                session,
+                nexus,
+                negotiated,
+            };
+            Connection::new(
+                number,
+                request.connection,
+                queue_pair,
+                Box::new(channel),
+                adapter,
+                login,
+            )
         });
         // Without a place in the table the request was dropped, which refuses it.
-        let number = number.ok_or_else(|| (None, Denied::resources("all connections are in use")))?;
+        let number =
+            number.ok_or_else(|| (None, Denied::resources("all connections are in use")))?;
         if let Some(session) = self.sessions.get_mut(session) {
             session.connections.push(number);
         }
-        let accepted = self.connections.get_mut(number).map(|connection| connection.accept(&parameters));
+        let accepted = self
+            .connections
+            .get_mut(number)
+            .map(|connection| connection.accept(&parameters));
         if let Some(Err(error)) = accepted {
             self.end_connection(number, &format!("the login could not be answered: {error}"));
             return Err((None, Denied::resources(error)));
@@ -239,7 +280,13 @@ impl Worker {
     }
 
     /// Refuses with the protocol's answer; one log line and one event say why.
-    fn refuse(&mut self, request: ConnectRequest, answer: &[u8], login: LoginIdentity, why: Refused) {
+    fn refuse(
+        &mut self,
+        request: ConnectRequest,
+        answer: &[u8],
+        login: LoginIdentity,
+        why: Refused,
+    ) {
         self.totals.logins_refused += 1;
         warn!(
             portal = %login.portal,
@@ -251,13 +298,22 @@ impl Worker {
         );
         // A peer that has given up in the meantime needs no answer.
         let _ = request.connection.reject(answer);
-        let refusal = Refusal { when: SystemTime::now(), login, refused: why };
+        let refusal = Refusal {
+            when: SystemTime::now(),
+            login,
+            refused: why,
+        };
         self.mailbox.events().send(Event::Refused(refusal));
     }
 }
 
 fn link_layer(adapter: &Adapter, port: u8) -> LinkLayer {
-    match adapter.device().info().port(port).map(|port| port.link_layer) {
+    match adapter
+        .device()
+        .info()
+        .port(port)
+        .map(|port| port.link_layer)
+    {
         Some(rdma::LinkLayer::InfiniBand) => LinkLayer::InfiniBand,
         _ => LinkLayer::Ethernet,
     }
@@ -276,7 +332,7 @@ fn identity(portal: Portal, link_layer: LinkLayer, request: &ConnectRequest) -> 
         link_layer,
         source_gid: Id128(peer.gid.0),
         address: peer.socket.map(|socket| socket.ip()),
-        pkey: Some(connection.pkey()),
+        pkey: connection.pkey(),
         initiator_port_id: Id128([0; 16]),
         claimed_guid: None,
     }

@@ -48,7 +48,11 @@ impl Luns {
             .iter()
             .filter_map(|(&number, mapped)| {
                 let served = self.by_name.get(&mapped.lun)?;
-                Some(MapEntry { number, lu: served.lu, read_only: mapped.read_only })
+                Some(MapEntry {
+                    number,
+                    lu: served.lu,
+                    read_only: mapped.read_only,
+                })
             })
             .collect()
     }

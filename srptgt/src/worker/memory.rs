@@ -86,9 +86,13 @@ mod tests {
 
     #[test]
     fn immediate_data_of_linux_is_aligned_in_every_slot() {
-        let settings = MemorySettings { receive_slots: 3, ..MemorySettings::default() };
+        let settings = MemorySettings {
+            receive_slots: 3,
+            ..MemorySettings::default()
+        };
         let memory = Memory::new(&settings).expect("map");
-        let held: Vec<_> = std::iter::from_fn(|| memory.receive.take(RECV_LAYOUT.slot_len)).collect();
+        let held: Vec<_> =
+            std::iter::from_fn(|| memory.receive.take(RECV_LAYOUT.slot_len)).collect();
         assert_eq!(held.len(), 3);
         for mut buf in held {
             assert!(buf.set_window(RECV_LAYOUT.window_start + 68, 8192));

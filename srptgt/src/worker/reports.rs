@@ -32,11 +32,17 @@ pub(super) struct Totals {
 impl Worker {
     /// All sessions, oldest first.
     pub(super) fn report_sessions(&self) -> Vec<SessionInfo> {
-        self.sessions.iter().map(|session| self.report_session(session)).collect()
+        self.sessions
+            .iter()
+            .map(|session| self.report_session(session))
+            .collect()
     }
 
     fn report_session(&self, session: &Session) -> SessionInfo {
-        let connections = session.connections.iter().filter_map(|&number| self.connections.get(number));
+        let connections = session
+            .connections
+            .iter()
+            .filter_map(|&number| self.connections.get(number));
         SessionInfo {
             id: session.id,
             host: session.host.name.to_string(),
@@ -63,7 +69,10 @@ impl Worker {
                     read_bytes: counters.read_bytes,
                     written_bytes: counters.write_bytes,
                     errors: counters.errors,
-                    latency: session.latency(number).map(|l| l.percentiles()).unwrap_or_default(),
+                    latency: session
+                        .latency(number)
+                        .map(|l| l.percentiles())
+                        .unwrap_or_default(),
                 })
             })
             .collect();
@@ -80,13 +89,18 @@ impl Worker {
 
     fn bytes_of(&self, nexus: NexusId) -> (u64, u64) {
         let luns = self.target.lun_counters(nexus);
-        luns.fold((0, 0), |(read, written), (_, lun)| (read + lun.read_bytes, written + lun.write_bytes))
+        luns.fold((0, 0), |(read, written), (_, lun)| {
+            (read + lun.read_bytes, written + lun.write_bytes)
+        })
     }
 
     /// All counters.
     pub(super) fn report_counters(&self) -> Counters {
         let core = self.target.counters();
-        let live = self.sessions.iter().map(|session| self.bytes_of(session.nexus));
+        let live = self
+            .sessions
+            .iter()
+            .map(|session| self.bytes_of(session.nexus));
         let (read, written) = live.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
         let pool = self.memory.data.level();
         let ring = self.engine.counters();

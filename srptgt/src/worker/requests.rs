@@ -61,10 +61,12 @@ impl Pending {
 
     /// When the next thing is due although nothing happens.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.shutdown.as_ref().map(|shutdown| match shutdown.said_goodbye {
-            false => shutdown.commands_until,
-            true => shutdown.until,
-        })
+        self.shutdown
+            .as_ref()
+            .map(|shutdown| match shutdown.said_goodbye {
+                false => shutdown.commands_until,
+                true => shutdown.until,
+            })
     }
 }
 
@@ -88,7 +90,11 @@ impl Worker {
         match request {
             Request::AddLun { lu, medium, reply } => reply.send(self.add_lun(lu, medium)),
             Request::RemoveLun { name, reply } => self.remove_lun(&name, reply),
-            Request::LunChanged { name, change, reply } => reply.send(self.lun_changed(&name, change)),
+            Request::LunChanged {
+                name,
+                change,
+                reply,
+            } => reply.send(self.lun_changed(&name, change)),
             Request::SetAccess { access, reply } => {
                 self.set_access(access);
                 reply.send(());
@@ -108,12 +114,22 @@ impl Worker {
 
     fn add_lun(&mut self, lu: Arc<LogicalUnit>, medium: Arc<Medium>) -> Result<(), WorkerError> {
         let name: Arc<str> = lu.identity.name.as_str().into();
-        let medium_id = self.engine.attach(Arc::clone(&medium)).map_err(|error| WorkerError {
-            text: format!("the ring cannot take logical unit {name}: {error}"),
-            fix: "srptgt doctor shows the limits of this process".to_owned(),
-        })?;
+        let medium_id = self
+            .engine
+            .attach(Arc::clone(&medium))
+            .map_err(|error| WorkerError {
+                text: format!("the ring cannot take logical unit {name}: {error}"),
+                fix: "srptgt doctor shows the limits of this process".to_owned(),
+            })?;
         let lu = self.target.lu_add(lu, medium_id);
-        self.luns.insert(name, Served { lu, medium_id, medium });
+        self.luns.insert(
+            name,
+            Served {
+                lu,
+                medium_id,
+                medium,
+            },
+        );
         Ok(())
     }
 
@@ -122,7 +138,11 @@ impl Worker {
             None => reply.send(Err(unknown(name))),
             Some(served) => {
                 self.target.lu_remove(served.lu);
-                self.requests.removals.push(Removal { lu: served.lu, served, reply });
+                self.requests.removals.push(Removal {
+                    lu: served.lu,
+                    served,
+                    reply,
+                });
             }
         }
     }
@@ -144,7 +164,8 @@ impl Worker {
         for session in self.sessions.iter_mut() {
             match self.access.admit(&session.login) {
                 Ok(admitted) if admitted.host.name == session.host.name => {
-                    self.target.nexus_set_map(session.nexus, &self.luns.map_of(&admitted.host));
+                    self.target
+                        .nexus_set_map(session.nexus, &self.luns.map_of(&admitted.host));
                     session.host = admitted.host;
                 }
                 _ => unwelcome.push(session.id),
@@ -160,16 +181,22 @@ impl Worker {
         let first = self.fabric.open_cm().is_none();
         let endpoints = self.fabric.listen(portal)?;
         if first && let Some(cm) = self.fabric.open_cm() {
-            self.engine.watch_poll(cm, wakes::CM).map_err(|error| WorkerError {
-                text: format!("the ring cannot wait for the connection manager: {error}"),
-                fix: "restart the daemon".to_owned(),
-            })?;
+            self.engine
+                .watch_poll(cm, wakes::CM)
+                .map_err(|error| WorkerError {
+                    text: format!("the ring cannot wait for the connection manager: {error}"),
+                    fix: "restart the daemon".to_owned(),
+                })?;
         }
         Ok(endpoints)
     }
 
     fn drop_session(&mut self, id: u64, reply: Reply<bool>) {
-        let Some(connections) = self.sessions.get(id).map(|session| session.connections.clone()) else {
+        let Some(connections) = self
+            .sessions
+            .get(id)
+            .map(|session| session.connections.clone())
+        else {
             return reply.send(false);
         };
         self.leave_session(id);
@@ -186,7 +213,12 @@ impl Worker {
         self.fabric.stop_all();
         let commands_until = self.now + Duration::from_millis(drain_ms);
         let until = commands_until + GOODBYE + DRAIN;
-        self.requests.shutdown = Some(Shutdown { commands_until, until, said_goodbye: false, reply });
+        self.requests.shutdown = Some(Shutdown {
+            commands_until,
+            until,
+            said_goodbye: false,
+            reply,
+        });
     }
 
     /// Looks whether something that was asked for is done now.
@@ -199,7 +231,9 @@ impl Worker {
     fn tend_removals(&mut self) {
         let mut index = 0;
         while let Some(removal) = self.requests.removals.get(index) {
-            if !self.target.lu_is_idle(removal.lu) || self.engine.detach(removal.served.medium_id).is_err() {
+            if !self.target.lu_is_idle(removal.lu)
+                || self.engine.detach(removal.served.medium_id).is_err()
+            {
                 index += 1;
                 continue;
             }
@@ -211,7 +245,11 @@ impl Worker {
 
     fn tend_drops(&mut self) {
         let connections = &self.connections;
-        let gone = |drop: &mut Drop| drop.connections.iter().all(|&number| connections.get(number).is_none());
+        let gone = |drop: &mut Drop| {
+            drop.connections
+                .iter()
+                .all(|&number| connections.get(number).is_none())
+        };
         for drop in self.requests.drops.extract_if(.., gone) {
             drop.reply.send(true);
         }
@@ -232,7 +270,11 @@ impl Worker {
         }
         let over = self.now >= self.requests.deadline().unwrap_or_default();
         let done = self.connections.is_empty() && self.target.is_idle();
-        if let Some(shutdown) = self.requests.shutdown.take_if(|s| s.said_goodbye && (done || over)) {
+        if let Some(shutdown) = self
+            .requests
+            .shutdown
+            .take_if(|s| s.said_goodbye && (done || over))
+        {
             shutdown.reply.send(());
             self.requests.ended = true;
         }

@@ -93,7 +93,9 @@ impl Sessions {
 
     /// The session of an initiator port.
     pub(super) fn of_port(&self, initiator_port_id: &[u8; 16]) -> Option<&Session> {
-        self.by_port.get(initiator_port_id).and_then(|id| self.by_id.get(id))
+        self.by_port
+            .get(initiator_port_id)
+            .and_then(|id| self.by_id.get(id))
     }
 
     /// Ends one.

@@ -21,7 +21,10 @@ struct Place<T> {
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -31,7 +34,10 @@ impl<T> Slab<T> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.places.len() <= INDEX_MASK as usize => {
-                self.places.push(Place { uses: 0, value: None });
+                self.places.push(Place {
+                    uses: 0,
+                    value: None,
+                });
                 u32::try_from(self.places.len() - 1).ok()?
             }
             None => return None,
@@ -44,12 +50,14 @@ impl<T> Slab<T> {
 
     /// The value with this number.
     pub(super) fn get(&self, number: u32) -> Option<&T> {
-        self.place(number).and_then(|index| self.places[index].value.as_ref())
+        self.place(number)
+            .and_then(|index| self.places[index].value.as_ref())
     }
 
     /// The value with this number.
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
-        self.place(number).and_then(|index| self.places[index].value.as_mut())
+        self.place(number)
+            .and_then(|index| self.places[index].value.as_mut())
     }
 
     /// Takes the value out; its number names nothing from now on.
@@ -65,7 +73,10 @@ impl<T> Slab<T> {
     /// All values with their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.places.iter().enumerate().filter_map(|(index, place)| {
-            Some((place.uses << INDEX_BITS | index as u32, place.value.as_ref()?))
+            Some((
+                place.uses << INDEX_BITS | index as u32,
+                place.value.as_ref()?,
+            ))
         })
     }
 

@@ -54,7 +54,11 @@ impl Worker {
         let Some(connection) = self.connections.get(number) else {
             return;
         };
-        let (session, nexus, channel) = (connection.session, connection.nexus, connection.channel_id());
+        let (session, nexus, channel) = (
+            connection.session,
+            connection.nexus,
+            connection.channel_id(),
+        );
         self.target.channel_close(nexus, channel);
         if let Some(session) = self.sessions.get_mut(session) {
             session.connections.retain(|&other| other != number);
@@ -64,7 +68,10 @@ impl Worker {
 
     /// A session lives as long as it has a connection.
     pub(super) fn close_session_if_empty(&mut self, session: u64) {
-        if self.sessions.get(session).is_some_and(|session| session.connections.is_empty())
+        if self
+            .sessions
+            .get(session)
+            .is_some_and(|session| session.connections.is_empty())
             && let Some(session) = self.sessions.close(session)
         {
             self.count_bytes_of(session.nexus);
@@ -93,21 +100,36 @@ impl Worker {
     }
 
     fn connections_of(&self, session: u64) -> Vec<u32> {
-        self.sessions.get(session).map(|session| session.connections.clone()).unwrap_or_default()
+        self.sessions
+            .get(session)
+            .map(|session| session.connections.clone())
+            .unwrap_or_default()
     }
 
     /// A device is gone: so are its connections.
     pub(super) fn lose_adapter(&mut self, adapter: usize, why: &dyn fmt::Display) {
-        let Some(device) = self.fabric.adapters.get(adapter).map(|a| a.name().to_owned()) else {
+        let Some(device) = self
+            .fabric
+            .adapters
+            .get(adapter)
+            .map(|a| a.name().to_owned())
+        else {
             return;
         };
         warn!(device, reason = %why, "RDMA device lost");
         for number in self.connections.numbers() {
-            if self.connections.get(number).is_some_and(|c| c.adapter == adapter) {
+            if self
+                .connections
+                .get(number)
+                .is_some_and(|c| c.adapter == adapter)
+            {
                 self.end_connection(number, "its RDMA device is gone");
             }
         }
-        self.mailbox.events().send(Event::DeviceLost { device, text: why.to_string() });
+        self.mailbox.events().send(Event::DeviceLost {
+            device,
+            text: why.to_string(),
+        });
     }
 
     /// Moves endings forward: a goodbye that is out, a queue pair that is drained, patience that has ended.
@@ -120,7 +142,8 @@ impl Worker {
             match connection.phase {
                 Phase::Live => {}
                 Phase::Leaving { until } => {
-                    let quiet = queue_pair.is_drained() && !queue_pair.has_pending() && !connection.dirty;
+                    let quiet =
+                        queue_pair.is_drained() && !queue_pair.has_pending() && !connection.dirty;
                     if quiet || queue_pair.has_failed() || self.now >= until {
                         self.end_connection(number, "goodbye said");
                     }

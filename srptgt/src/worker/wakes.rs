@@ -23,10 +23,18 @@ const CM_EVENTS: usize = 8;
 ///
 /// # Errors
 /// The ring has no room for it.
-pub(super) fn watch_adapter(engine: &mut Engine, number: usize, adapter: &Adapter) -> Result<(), rdma::Error> {
+pub(super) fn watch_adapter(
+    engine: &mut Engine,
+    number: usize,
+    adapter: &Adapter,
+) -> Result<(), rdma::Error> {
     let token = ADAPTERS + 2 * number as u64;
     let watch = |result: std::io::Result<()>| {
-        result.map_err(|source| rdma::Error::Call { call: "io_uring", advice: "", source })
+        result.map_err(|source| rdma::Error::Call {
+            call: "io_uring",
+            advice: "",
+            source,
+        })
     };
     watch(engine.watch_read(adapter.events(), token))?;
     watch(engine.watch_poll(adapter.device().event_fd(), token + 1))
@@ -97,11 +105,15 @@ impl Worker {
         match event {
             CmEvent::ConnectRequest(request) => self.handle_connect_request(*request),
             CmEvent::Disconnected(id) => self.end_of_cm(id, "the initiator disconnected"),
-            CmEvent::ConnectFailed { id, .. } | CmEvent::Unreachable { id, .. } | CmEvent::Rejected { id, .. } => {
+            CmEvent::ConnectFailed { id, .. }
+            | CmEvent::Unreachable { id, .. }
+            | CmEvent::Rejected { id, .. } => {
                 self.end_of_cm(id, "the initiator gave up during login");
             }
             CmEvent::DeviceRemoval(id) => self.handle_device_removal(id),
-            CmEvent::AddressChanged(id) => self.end_of_cm(id, "the network device's address changed"),
+            CmEvent::AddressChanged(id) => {
+                self.end_of_cm(id, "the network device's address changed")
+            }
             // An accepted connection needs no further step, and the active side's events do not come here.
             CmEvent::Established(_)
             | CmEvent::TimewaitExit(_)
@@ -125,7 +137,9 @@ impl Worker {
                 text: format!("the RDMA device under {portal} was removed"),
                 fix: "when it is back, srptgt portal add listens again".to_owned(),
             };
-            self.mailbox.events().send(Event::PortalDown { portal, error });
+            self.mailbox
+                .events()
+                .send(Event::PortalDown { portal, error });
         }
         if let Some(number) = self.connections.of_cm(id) {
             self.end_connection(number, "its RDMA device was removed");
@@ -135,7 +149,9 @@ impl Worker {
 
 fn warn_of(device: &str, event: DeviceEvent) {
     match event {
-        DeviceEvent::PortActive(_) | DeviceEvent::PortError(_) | DeviceEvent::SharedReceiveQueueError => {
+        DeviceEvent::PortActive(_)
+        | DeviceEvent::PortError(_)
+        | DeviceEvent::SharedReceiveQueueError => {
             warn!(device, ?event, "RDMA device event");
         }
         // The connection's own completions tell.
