@@ -41,8 +41,8 @@ pub unsafe fn ibv_req_notify_cq(cq: *mut ibv_cq, solicited_only: c_int) -> c_int
 /// Posts a chain of send work requests. Returns an errno or 0; `bad` is then the first that was not posted.
 ///
 /// # Safety
-/// `qp` is a live queue pair; `chain` is a list that ends in NULL, and the memory that it names stays valid until each
-/// request has completed; `bad` may be written.
+/// `qp` is a live queue pair; `chain` is a list that ends in NULL, and the memory that it names stays valid
+/// until each request has completed; `bad` may be written.
 #[inline]
 pub unsafe fn ibv_post_send(
     qp: *mut ibv_qp,

@@ -1,7 +1,7 @@
 //! Sizes and offsets of the checked-in types against the C headers of this machine.
 //!
-//! Needs a C compiler and the headers of `libibverbs-dev` and `librdmacm-dev`. Without them the comparison is skipped with a printed
-//! reason; where the environment has `CI` set, that is a failure.
+//! Needs a C compiler and the headers of `libibverbs-dev` and `librdmacm-dev`. Without them the comparison
+//! is skipped with a printed reason; where the environment has `CI` set, that is a failure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

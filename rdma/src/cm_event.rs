@@ -59,8 +59,8 @@ pub enum CmEvent {
         /// Why.
         errno: i32,
     },
-    /// The peer has disconnected, or the answer to our own disconnect came. A peer that disconnects waits for an answer:
-    /// [`Connection::disconnect`], or dropping the connection.
+    /// The peer has disconnected, or the answer to our own disconnect came. A peer that disconnects waits
+    /// for an answer: [`Connection::disconnect`], or dropping the connection.
     Disconnected(ConnectionId),
     /// No packet of the old connection can come any more.
     TimewaitExit(ConnectionId),
@@ -81,7 +81,8 @@ pub struct ConnectRequest {
     pub private_data: Vec<u8>,
     /// RDMA READs that the peer may serve to us at once: the most for [`AcceptParameters::initiator_depth`].
     pub initiator_depth: u8,
-    /// RDMA READs that the peer wants to have outstanding: the most for [`AcceptParameters::responder_resources`].
+    /// RDMA READs that the peer wants to have outstanding: the most for
+    /// [`AcceptParameters::responder_resources`].
     pub responder_resources: u8,
 }
 

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 
-/// Counts since the device was opened. On soft devices each doorbell, arm and event is a system call, a poll is not.
+/// Counts since the device was opened. On soft devices each doorbell, arm and event is a system call, a
+/// poll is not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerbsCounters {
     /// Send work requests posted.

@@ -1,4 +1,5 @@
-//! Who owns the buffers of a receive queue: each posted receive has a slot, and its completion gives the buffer back.
+//! Who owns the buffers of a receive queue: each posted receive has a slot, and its completion gives the
+//! buffer back.
 //!
 //! Safe code without a library call, so that every provider shares it.
 
@@ -33,7 +34,8 @@ impl ReceiveSlots {
         Ok(slot)
     }
 
-    /// The buffer of a completed receive, cut to what came. `None` for a completion that is not of a posted receive.
+    /// The buffer of a completed receive, cut to what came. `None` for a completion that is not of a posted
+    /// receive.
     pub(crate) fn take(&mut self, completion: &WorkCompletion) -> Option<Received> {
         let slot = completion.index();
         let mut buf = self.slots.get_mut(slot as usize)?.take()?;

@@ -1,5 +1,6 @@
-//! Who owns which buffer of a send queue: operations become work requests in order, as many as the queue has room
-//! for, and completions give them back in order (InfiniBand Architecture, 10.8.3.3: completions of one send queue are ordered).
+//! Who owns which buffer of a send queue: operations become work requests in order, as many as the queue
+//! has room for, and completions give them back in order (InfiniBand Architecture, 10.8.3: completions of
+//! one send queue are ordered).
 //!
 //! Safe code without a library call, so that every provider shares it.
 
@@ -11,8 +12,8 @@ use iobuf::{Buf, RemoteSegment};
 use crate::completion::WorkStatus;
 use crate::work::{Completed, PostError};
 
-/// One work request, ready to be written into a provider's queue. The memory it names belongs to a buffer that the queue holds
-/// until the request is retired, or until it is posted when `inline` is set.
+/// One work request, ready to be written into a provider's queue. The memory it names belongs to a buffer
+/// that the queue holds until the request is retired, or until it is posted when `inline` is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WorkRequest {
     pub(crate) sequence: u32,
@@ -209,8 +210,8 @@ impl SendQueue {
         Ok(self.segments.len() - before)
     }
 
-    /// Appends to `chain` what fits the queue now; its last request is signalled. Follow with [`SendQueue::posted`] or
-    /// [`SendQueue::not_posted`].
+    /// Appends to `chain` what fits the queue now; its last request is signalled. Follow with
+    /// [`SendQueue::posted`] or [`SendQueue::not_posted`].
     pub(crate) fn fill(&mut self, chain: &mut Vec<WorkRequest>) {
         while self.posted_len() < self.limits.depth {
             match self.next_request() {
@@ -229,7 +230,8 @@ impl SendQueue {
         self.copied.clear();
     }
 
-    /// Of the chain of [`SendQueue::fill`], the requests from `first` on could not be posted: nothing more will be.
+    /// Of the chain of [`SendQueue::fill`], the requests from `first` on could not be posted: nothing more
+    /// will be.
     pub(crate) fn not_posted(&mut self, first: u32) {
         self.posted();
         self.fail(WorkStatus::Flushed);
@@ -257,7 +259,8 @@ impl SendQueue {
         true
     }
 
-    /// Stops posting: what has no request in the provider's queue fails now, the rest waits for its completions.
+    /// Stops posting: what has no request in the provider's queue fails now, the rest waits for its
+    /// completions.
     pub(crate) fn fail(&mut self, status: WorkStatus) {
         if self.failure.is_some() {
             return;
@@ -328,7 +331,8 @@ impl SendQueue {
         Some(request)
     }
 
-    /// Gives the request its place in the queue, and a signal when one is wanted or none was given for a quarter of the queue.
+    /// Gives the request its place in the queue, and a signal when one is wanted or none was given for a
+    /// quarter of the queue.
     fn number(&mut self, request: &mut WorkRequest, signalled: bool) {
         request.sequence = self.next;
         self.next = self.next.wrapping_add(1);
@@ -352,8 +356,8 @@ impl SendQueue {
         self.in_flight.push_back(InFlight { last, held });
     }
 
-    /// Ends the operations whose last request is `sequence` or one before. Requests without a signal that a failed completion
-    /// retires count as failed: whether they were done cannot be known.
+    /// Ends the operations whose last request is `sequence` or one before. Requests without a signal that a
+    /// failed completion retires count as failed: whether they were done cannot be known.
     fn give_back(&mut self, sequence: u32, status: WorkStatus) {
         while let Some(InFlight { held, .. }) = self
             .in_flight

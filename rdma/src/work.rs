@@ -9,9 +9,11 @@ use crate::completion::{QueuePairNumber, WorkStatus};
 pub struct QueuePairConfig {
     /// Work requests in the send queue. One less than a power of two wastes nothing on soft devices.
     pub send_depth: u32,
-    /// Messages up to this many bytes are copied when posted. With 48, a slot of the send queue stays at 256 bytes on soft devices.
+    /// Messages up to this many bytes are copied when posted. With 48, a slot of the send queue stays at
+    /// 256 bytes on soft devices.
     pub max_inline_bytes: u32,
-    /// Whether the peer may use RDMA READ and WRITE on what an `ExposedRegion` shows. Initiators need it, targets do not.
+    /// Whether the peer may use RDMA READ and WRITE on what an `ExposedRegion` shows. Initiators need it,
+    /// targets do not.
     pub remote_access: bool,
 }
 
@@ -25,7 +27,8 @@ impl Default for QueuePairConfig {
     }
 }
 
-/// Something that was queued on a queue pair has ended. Buffers that are not given back here returned to their pool.
+/// Something that was queued on a queue pair has ended. Buffers that are not given back here returned to
+/// their pool.
 #[derive(Debug)]
 pub enum Completed {
     /// The RDMA READs of a pull are done.

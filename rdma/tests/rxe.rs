@@ -1,4 +1,5 @@
-//! The verbs provider against a real device, such as the kernel's `rdma_rxe`: both ends of each connection in one process.
+//! The verbs provider against a real device, such as the kernel's `rdma_rxe`: both ends of each connection
+//! in one process.
 //!
 //! Without a device each test prints why it does nothing. The device needs an IPv4 address.
 

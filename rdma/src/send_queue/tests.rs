@@ -305,7 +305,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Every operation ends once and in order, every byte moves once, the queue never overflows, and no buffer is lost.
+    /// Every operation ends once and in order, every byte moves once, the queue never overflows, and no
+    /// buffer is lost.
     #[test]
     fn operations_end_once_and_in_order(steps in steps()) {
         let mut bed = Bed::new(SendLimits { max_message_bytes: 512, ..LIMITS });

@@ -14,8 +14,9 @@ use crate::error::Error;
 
 /// Events of completion queues. Clones are the same channel.
 ///
-/// An event is eight bytes on the descriptor, which blocks, so that a ring can wait in its read. Either a ring reads it, and the number goes to
-/// [`CompletionChannel::event_from_raw`]; or [`CompletionChannel::next_event`] reads it.
+/// An event is eight bytes on the descriptor, which blocks, so that a ring can wait in its read. Either a
+/// ring reads it, and the number goes to [`CompletionChannel::event_from_raw`]; or
+/// [`CompletionChannel::next_event`] reads it.
 #[derive(Clone, Debug)]
 pub struct CompletionChannel(pub(super) Rc<ChannelInner>);
 
@@ -43,11 +44,12 @@ impl CompletionChannel {
         })))
     }
 
-    /// Which queue the event is of, from the eight bytes (native byte order) that were read from the descriptor. `None` when it has
-    /// been destroyed since.
+    /// Which queue the event is of, from the eight bytes (native byte order) that were read from the
+    /// descriptor. `None` when it has been destroyed since.
     ///
-    /// This also counts the event as handled. A queue cannot be destroyed before all of its events that were read are handled, so a
-    /// ring's read must be ended, and its result given here, before the queue is dropped.
+    /// This also counts the event as handled. A queue cannot be destroyed before all of its events that
+    /// were read are handled, so a ring's read must be ended, and its result given here, before the queue
+    /// is dropped.
     pub fn event_from_raw(&self, raw: u64) -> Option<CompletionQueueId> {
         let id = CompletionQueueId(raw);
         let queues = self.0.queues.borrow();

@@ -39,8 +39,8 @@ impl EventChannel {
         Ok(channel)
     }
 
-    /// The next event; `None` when there is none now. It is acknowledged here, so that connections can be dropped at any time;
-    /// of a dropped connection no event comes any more.
+    /// The next event; `None` when there is none now. It is acknowledged here, so that connections can be
+    /// dropped at any time; of a dropped connection no event comes any more.
     ///
     /// # Errors
     /// The descriptor cannot be read.

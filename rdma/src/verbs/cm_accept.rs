@@ -15,8 +15,8 @@ const MAX_REPLY_BYTES: usize = 196;
 const MAX_REJECT_BYTES: usize = 148;
 
 impl Connection {
-    /// Accepts the request with this queue pair, which is then ready: what is posted goes out, and receives can complete before
-    /// `CmEvent::Established`.
+    /// Accepts the request with this queue pair, which is then ready: what is posted goes out, and receives
+    /// can complete before `CmEvent::Established`.
     ///
     /// # Errors
     /// The peer has given up, the private data is too long, or the device is gone. Drop both then.

@@ -14,11 +14,13 @@ use super::qp_state;
 use crate::cm_event::ConnectParameters;
 use crate::error::{Error, check};
 
-/// The most private data in a CM REQ (InfiniBand Architecture, 12.6.5), less the header that RDMA-CM puts in front over IP.
+/// The most private data in a CM REQ (InfiniBand Architecture, 12.6.5), less the header that RDMA-CM puts
+/// in front over IP.
 const MAX_REQUEST_BYTES: usize = 92 - 36;
 
 impl Connection {
-    /// Begins to connect to `destination`: finds the device. Answered by `CmEvent::AddressResolved`, or `ResolveFailed`.
+    /// Begins to connect to `destination`: finds the device. Answered by `CmEvent::AddressResolved`, or
+    /// `ResolveFailed`.
     ///
     /// # Errors
     /// There is no route to the address from an RDMA device.
@@ -86,7 +88,8 @@ impl Connection {
         check("rdma_connect", result)
     }
 
-    /// After `CmEvent::Accepted`: makes the queue pair ready and tells the peer, which sees `CmEvent::Established`.
+    /// After `CmEvent::Accepted`: makes the queue pair ready and tells the peer, which sees
+    /// `CmEvent::Established`.
     ///
     /// # Errors
     /// The peer has given up, or the device is gone.

@@ -9,8 +9,8 @@ use super::cm::EventChannel;
 use super::cm_id::{CmId, Connection, connection_id};
 use crate::cm_event::{CmEvent, ConnectRequest};
 
-/// Copies what the event says, acknowledges it, and only then makes objects of it: an identifier cannot be destroyed while
-/// one of its events is not acknowledged. `None` for an event that says nothing to us.
+/// Copies what the event says, acknowledges it, and only then makes objects of it: an identifier cannot be
+/// destroyed while one of its events is not acknowledged. `None` for an event that says nothing to us.
 pub(super) fn take(channel: &EventChannel, event: NonNull<sys::rdma_cm_event>) -> Option<CmEvent> {
     // SAFETY: the library has just given the event, which is ours until it is acknowledged.
     let raw = unsafe { event.as_ref() };

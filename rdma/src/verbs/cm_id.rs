@@ -12,7 +12,8 @@ use crate::address::PathAddress;
 use crate::cm_event::ConnectionId;
 use crate::error::{Error, check};
 
-/// A connection, or an attempt at one. It is independent of its queue pair, which may be dropped before or after it.
+/// A connection, or an attempt at one. It is independent of its queue pair, which may be dropped before or
+/// after it.
 ///
 /// Dropping it ends the connection without private data.
 #[derive(Debug)]
@@ -24,7 +25,8 @@ impl Connection {
         self.0.id
     }
 
-    /// Name of the device that the connection is on, to be opened by `Device::open`. `None` before the address is resolved.
+    /// Name of the device that the connection is on, to be opened by `Device::open`. `None` before the
+    /// address is resolved.
     pub fn device_name(&self) -> Option<String> {
         // SAFETY: the identifier lives; the library sets its context when it is bound to a device.
         let context = unsafe { self.0.raw.as_ref() }.verbs;
@@ -59,7 +61,8 @@ impl Connection {
         path_addresses(self.0.raw()).1
     }
 
-    /// Ends the connection, or answers the peer that ended it. The queue pair is not touched; put it into the error state too.
+    /// Ends the connection, or answers the peer that ended it. The queue pair is not touched; put it into
+    /// the error state too.
     ///
     /// # Errors
     /// The connection is not established.
@@ -73,7 +76,8 @@ impl Connection {
 /// All channels of the process draw from here.
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
-/// The library's identifier. Destroyed when dropped, which is safe because all events are acknowledged when they are read.
+/// The library's identifier. Destroyed when dropped, which is safe because all events are acknowledged when
+/// they are read.
 #[derive(Debug)]
 pub(super) struct CmId {
     pub(super) raw: NonNull<sys::rdma_cm_id>,

@@ -12,7 +12,8 @@ use crate::address::{Gid, ListenAddress};
 use crate::cm_event::ConnectionId;
 use crate::error::{Error, check};
 
-/// A listener; its requests come as `CmEvent::ConnectRequest`. Dropping it ends the listening and leaves connections alone.
+/// A listener; its requests come as `CmEvent::ConnectRequest`. Dropping it ends the listening and leaves
+/// connections alone.
 #[derive(Debug)]
 pub struct Listener(CmId);
 

@@ -17,8 +17,8 @@ const BATCH: usize = 32;
 
 /// Where the completions of queue pairs and receive queues come. Clones are the same queue.
 ///
-/// It cannot overrun, which would break every queue pair on it: each queue pair reserves the room that its sends need, and the
-/// queue is resized when that is more than it has.
+/// It cannot overrun, which would break every queue pair on it: each queue pair reserves the room that its
+/// sends need, and the queue is resized when that is more than it has.
 #[derive(Clone, Debug)]
 pub struct CompletionQueue(pub(super) Rc<QueueInner>);
 
@@ -28,7 +28,8 @@ pub(super) struct QueueInner {
     _channel: Option<CompletionChannel>,
     depth: Cell<u32>,
     reserved: Cell<u32>,
-    /// Events that the library must know of before the queue is destroyed; wraps as the kernel's own count does.
+    /// Events that the library must know of before the queue is destroyed; wraps as the kernel's own count
+    /// does.
     handled: Cell<u32>,
     batch: RefCell<Batch>,
 }
@@ -37,8 +38,9 @@ pub(super) struct QueueInner {
 type Batch = [sys::ibv_wc; BATCH];
 
 impl CompletionQueue {
-    /// A queue with room for `receives` completions, the depth of the receive queues that will report here; sends are added by
-    /// the queue pairs. With a channel, an armed queue reports its next completion there.
+    /// A queue with room for `receives` completions, the depth of the receive queues that will report here;
+    /// sends are added by the queue pairs. With a channel, an armed queue reports its next completion
+    /// there.
     ///
     /// # Errors
     /// [`Error::CompletionQueueFull`] when that is more than the device can hold.
@@ -101,8 +103,8 @@ impl CompletionQueue {
         Ok(got)
     }
 
-    /// Asks for one event on the channel at the next completion. Poll once more afterwards: a completion that came before
-    /// the arming may give no event.
+    /// Asks for one event on the channel at the next completion. Poll once more afterwards: a completion
+    /// that came before the arming may give no event.
     ///
     /// # Errors
     /// The device is gone.
@@ -160,7 +162,8 @@ impl fmt::Debug for QueueInner {
 impl Drop for QueueInner {
     fn drop(&mut self) {
         let verbs = self.device.0.context.verbs;
-        // SAFETY: the queue lives; all events that were read are acknowledged in one go, as destroying waits for that.
+        // SAFETY: the queue lives; all events that were read are acknowledged in one go, as destroying
+        // waits for that.
         unsafe { (verbs.ibv_ack_cq_events)(self.raw.as_ptr(), self.handled.get()) };
         // SAFETY: what reports here holds this object, so nothing is left.
         unsafe { (verbs.ibv_destroy_cq)(self.raw.as_ptr()) };

@@ -164,8 +164,8 @@ fn limits(attributes: &sys::ibv_device_attr) -> DeviceLimits {
 
 fn query_port(context: &Context, port: u8) -> Result<PortInfo, Error> {
     let mut attributes = sys::ibv_port_attr::default();
-    // SAFETY: the context is open. The symbol fills the structure's first fields, those that it had before it grew; the others
-    // stay zero and are not used here.
+    // SAFETY: the context is open. The symbol fills the structure's first fields, those that it had before
+    // it grew; the others stay zero and are not used here.
     let result = unsafe {
         (context.verbs.ibv_query_port)(context.raw.as_ptr(), port, (&raw mut attributes).cast())
     };

@@ -9,9 +9,11 @@ use super::mr::RawRegion;
 use super::pd::ProtectionDomain;
 use crate::error::Error;
 
-/// A buffer that the peer of a queue pair with `remote_access` may read and write at any time: an initiator's side of a transfer.
+/// A buffer that the peer of a queue pair with `remote_access` may read and write at any time: an
+/// initiator's side of a transfer.
 ///
-/// While it is exposed its bytes are copied in and out, never referenced, because they can change at any moment.
+/// While it is exposed its bytes are copied in and out, never referenced, because they can change at any
+/// moment.
 #[derive(Debug)]
 pub struct ExposedRegion {
     /// Dropped before the buffer, so that the peer has lost its rights when the buffer returns.
@@ -42,7 +44,8 @@ impl ExposedRegion {
         }
     }
 
-    /// Copies bytes from `offset` on into `into`. Returns false, and copies nothing, when the region is not that long.
+    /// Copies bytes from `offset` on into `into`. Returns false, and copies nothing, when the region is not
+    /// that long.
     #[must_use]
     pub fn read(&mut self, offset: usize, into: &mut [u8]) -> bool {
         let Some(from) = self.range(offset, into.len()) else {

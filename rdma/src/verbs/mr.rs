@@ -11,7 +11,8 @@ use rdma_sys as sys;
 use super::pd::{DomainInner, ProtectionDomain};
 use crate::error::Error;
 
-/// An arena registered for local use: the NIC reads from and writes to its buffers when they are posted, and no peer can name it.
+/// An arena registered for local use: the NIC reads from and writes to its buffers when they are posted,
+/// and no peer can name it.
 #[derive(Debug)]
 pub struct MemoryRegion {
     region: RawRegion,
@@ -19,8 +20,9 @@ pub struct MemoryRegion {
 }
 
 impl MemoryRegion {
-    /// Registers the whole arena. Buffers of it can be posted on queues of the domain while the region lives; it must outlive what
-    /// is posted, or the NIC refuses to touch the buffers and the queue pairs fail.
+    /// Registers the whole arena. Buffers of it can be posted on queues of the domain while the region
+    /// lives; it must outlive what is posted, or the NIC refuses to touch the buffers and the queue pairs
+    /// fail.
     ///
     /// # Errors
     /// [`Error::LockedMemory`] when RLIMIT_MEMLOCK is too low.
@@ -58,7 +60,8 @@ impl RawRegion {
     ) -> Result<Self, Error> {
         let verbs = domain.device.0.context.verbs;
         let access = access.cast_signed();
-        // SAFETY: the range is mapped; registering gives the NIC rights, which it uses only for what is posted or exposed.
+        // SAFETY: the range is mapped; registering gives the NIC rights, which it uses only for what is
+        // posted or exposed.
         let raw =
             unsafe { (verbs.ibv_reg_mr)(domain.raw.as_ptr(), base.as_ptr().cast(), len, access) };
         let raw = NonNull::new(raw).ok_or_else(|| registration_error(len))?;

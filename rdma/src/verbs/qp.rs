@@ -14,8 +14,8 @@ use crate::error::{Error, check, check_limit};
 use crate::send_queue::{KeyedBuf, Operation, SendLimits, SendQueue, WorkRequest};
 use crate::work::{Completed, PostError, QueuePairConfig};
 
-/// A reliable connection's queue pair. What is queued is posted by [`QueuePair::flush`], in order and as far as the send queue has
-/// room; completions make room, so flush again after them.
+/// A reliable connection's queue pair. What is queued is posted by [`QueuePair::flush`], in order and as
+/// far as the send queue has room; completions make room, so flush again after them.
 #[derive(Debug)]
 pub struct QueuePair {
     pub(super) raw: NonNull<sys::ibv_qp>,
@@ -31,7 +31,8 @@ pub struct QueuePair {
 }
 
 impl QueuePair {
-    /// A queue pair that is not connected yet: accept or connect with it. Its receives come from `srq` and complete on `recv_cq`.
+    /// A queue pair that is not connected yet: accept or connect with it. Its receives come from `srq` and
+    /// complete on `recv_cq`.
     ///
     /// # Errors
     /// The device is used up or gone, or the completion queue cannot grow.
@@ -73,8 +74,8 @@ impl QueuePair {
         self.number
     }
 
-    /// Queues RDMA WRITEs of `data` to the segments in order, then a SEND of `message`. Segments longer than the data are filled
-    /// as far as it goes.
+    /// Queues RDMA WRITEs of `data` to the segments in order, then a SEND of `message`. Segments longer
+    /// than the data are filled as far as it goes.
     ///
     /// # Errors
     /// Nothing is queued, and the buffers return to their pools.
@@ -89,7 +90,8 @@ impl QueuePair {
         self.send_queue.queue_respond(data, segments, message)
     }
 
-    /// Queues RDMA READs of the segments in order into `buf`, which comes back by [`Completed::Pulled`] with this token.
+    /// Queues RDMA READs of the segments in order into `buf`, which comes back by [`Completed::Pulled`]
+    /// with this token.
     ///
     /// # Errors
     /// Nothing is queued, and the buffer returns to its pool.
@@ -103,8 +105,8 @@ impl QueuePair {
         self.send_queue.queue_pull(token, buf, segments)
     }
 
-    /// Posts one chain of as many work requests as the send queue has room for, with one doorbell. Does nothing when nothing is
-    /// queued, or no room is left.
+    /// Posts one chain of as many work requests as the send queue has room for, with one doorbell. Does
+    /// nothing when nothing is queued, or no room is left.
     ///
     /// # Errors
     /// The queue pair is lost; what was queued fails.
@@ -117,8 +119,8 @@ impl QueuePair {
         }
         let chain = scratch.link(self.generation);
         let mut bad = ptr::null_mut();
-        // SAFETY: the queue pair lives, the chain was just linked, and the send queue owns the memory that it names until the requests
-        // complete.
+        // SAFETY: the queue pair lives, the chain was just linked, and the send queue owns the memory that
+        // it names until the requests complete.
         let result = unsafe { sys::ibv_post_send(self.raw.as_ptr(), chain, &raw mut bad) };
         if result != 0 {
             self.send_queue.not_posted(scratch.first_not_posted(bad));
@@ -133,8 +135,9 @@ impl QueuePair {
         Ok(())
     }
 
-    /// Takes a completion of the send queue; then ask [`QueuePair::poll_completed`] until `None`. Returns false for a completion
-    /// that is not of this queue pair: one of a destroyed one that had the same number.
+    /// Takes a completion of the send queue; then ask [`QueuePair::poll_completed`] until `None`. Returns
+    /// false for a completion that is not of this queue pair: one of a destroyed one that had the same
+    /// number.
     pub fn handle_completion(&mut self, completion: &WorkCompletion) -> bool {
         let sequence = completion.index();
         completion.kind == WorkKind::Send
@@ -142,13 +145,14 @@ impl QueuePair {
             && self.send_queue.retire(sequence, completion.status)
     }
 
-    /// The next operation that has ended. Operations succeed in the order of queueing; after a failure, those that were never posted
-    /// end first.
+    /// The next operation that has ended. Operations succeed in the order of queueing; after a failure,
+    /// those that were never posted end first.
     pub fn poll_completed(&mut self) -> Option<Completed> {
         self.send_queue.poll_completed()
     }
 
-    /// Puts the queue pair into the error state: what is not posted fails at once, what is posted comes back flushed.
+    /// Puts the queue pair into the error state: what is not posted fails at once, what is posted comes
+    /// back flushed.
     ///
     /// # Errors
     /// The queue pair was never connected, or the device is gone. Dropping it is safe nevertheless.
@@ -157,8 +161,8 @@ impl QueuePair {
         qp_state::to_error(self)
     }
 
-    /// True when the NIC has given every posted request back. A queue pair can be dropped at any time; dropping it drained, after
-    /// [`crate::DeviceEvent::LastReceiveReached`], leaves no completion behind.
+    /// True when the NIC has given every posted request back. A queue pair can be dropped at any time;
+    /// dropping it drained, after [`crate::DeviceEvent::LastReceiveReached`], leaves no completion behind.
     pub fn is_drained(&self) -> bool {
         self.send_queue.is_drained()
     }

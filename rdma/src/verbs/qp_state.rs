@@ -1,4 +1,5 @@
-//! The states of a queue pair (InfiniBand Architecture, 10.3.1). The connection manager knows the path, so it says what to set.
+//! The states of a queue pair (InfiniBand Architecture, 10.3.1). The connection manager knows the path, so
+//! it says what to set.
 
 use rdma_sys as sys;
 
@@ -6,7 +7,8 @@ use super::cm_id::CmId;
 use super::qp::QueuePair;
 use crate::error::{Error, check};
 
-/// Shortest time that a peer waits after it found no receive: code 12 is 0.64 ms. Shorter ones make storms of NAKs on soft devices.
+/// Shortest time that a peer waits after it found no receive: code 12 is 0.64 ms. Shorter ones make storms
+/// of NAKs on soft devices.
 const MIN_RNR_TIMER: u8 = 12;
 
 /// Bound to the path's port; not receiving yet.

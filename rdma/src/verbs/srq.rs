@@ -102,7 +102,8 @@ impl SharedReceiveQueue {
         let posted = state.chain.len() as u64;
         let chain = state.link();
         let mut bad = ptr::null_mut();
-        // SAFETY: the queue lives, the chain was just linked, and the slots own the memory that it names until each receive completes.
+        // SAFETY: the queue lives, the chain was just linked, and the slots own the memory that it names
+        // until each receive completes.
         let result = unsafe { sys::ibv_post_srq_recv(self.0.raw.as_ptr(), chain, &raw mut bad) };
         state.chain.clear();
         state.elements.clear();

@@ -188,7 +188,8 @@ impl Bed {
         End::new(connection, qp)
     }
 
-    /// Accepts, and completes the connection on both sides. Returns the target's end and what it told the initiator.
+    /// Accepts, and completes the connection on both sides. Returns the target's end and what it told the
+    /// initiator.
     pub(crate) fn accept(
         &self,
         initiator: &mut End,
