@@ -1,4 +1,4 @@
-//! Fields of a command descriptor block (SPC-4 4.2): big-endian, at fixed places.
+//! Fields of a command descriptor block (SPC-4): big-endian, at fixed places.
 
 use crate::command::{CDB_BYTES, CdbBytes};
 use crate::sense::Sense;

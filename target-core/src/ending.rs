@@ -32,7 +32,7 @@ impl Ending {
         self.refusal.map_or(Status::GOOD, Refusal::status)
     }
 
-    /// The residuals say by how much the buffers and the bytes did not fit (SAM-5 5.4.2).
+    /// The residuals say by how much the buffers and the bytes did not fit (SAM-5).
     pub(crate) fn into_outcome(self, origin: &Origin) -> Outcome {
         Outcome {
             status: self.status(),

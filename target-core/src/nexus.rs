@@ -1,4 +1,4 @@
-//! An I_T nexus: who the initiator is, and what it sees behind which number (SAM-5 4.6).
+//! An I_T nexus: who the initiator is, and what it sees behind which number (SAM-5).
 
 use crate::counters::LunCounters;
 use crate::sense::Sense;

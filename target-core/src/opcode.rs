@@ -1,7 +1,7 @@
-//! The command table: one row per operation code and service action (SPC-4 4.2.5, annex E).
+//! The command table: one row per operation code and service action (SPC-4).
 //!
 //! Dispatch, the length check, reservation checks and REPORT SUPPORTED OPERATION CODES all read it. A CDB usage
-//! mask has ones for what is evaluated; reserved bits are not checked, as SPC-4 3.3.11 leaves open, because
+//! mask has ones for what is evaluated; reserved bits are not checked, as SPC-4 leaves open, because
 //! old initiators put the logical unit number there.
 
 use crate::cdb::Cdb;
@@ -26,7 +26,7 @@ pub(crate) struct Row {
     pub(crate) data: Data,
     pub(crate) access: Access,
     /// Served whatever waits: the command reports no unit attention, and enters the enabled state at once
-    /// (SAM-5 5.14, 8.9).
+    /// (SAM-5).
     pub(crate) always: bool,
     pub(crate) function: Function,
 }

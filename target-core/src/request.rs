@@ -39,7 +39,7 @@ pub(crate) enum Addressed<'a> {
     Unit(UnitView<'a>),
     /// The REPORT LUNS well-known logical unit.
     ReportLunsWellKnown,
-    /// LUN 0, when it is not mapped: it still answers REPORT LUNS (SAM-5 4.7.4).
+    /// LUN 0, when it is not mapped: it still answers REPORT LUNS (SAM-5).
     LunZero,
     /// Nothing.
     Nothing,

@@ -59,8 +59,8 @@ pub(crate) struct Task {
     pub(crate) row: &'static Row,
     pub(crate) attribute: TaskAttribute,
     pub(crate) cdb: CdbBytes,
-    /// The first bytes of the Data-Out Buffer, until they are used.
-    pub(crate) immediate: Option<Buf>,
+    /// What is here of the Data-Out Buffer, from its first byte on, until it is used.
+    pub(crate) data_out: Option<Buf>,
     /// Counts up from command to command; task management is for those before it.
     pub(crate) arrival: u64,
     pub(crate) state: State,

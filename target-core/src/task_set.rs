@@ -1,4 +1,4 @@
-//! The task set of a logical unit: which commands may run, given the task attributes (SAM-5 8.6 to 8.8).
+//! The task set of a logical unit: which commands may run, given the task attributes (SAM-5 clause 8).
 //!
 //! While there is nothing but SIMPLE commands, entering costs two comparisons.
 

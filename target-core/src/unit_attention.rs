@@ -1,8 +1,8 @@
-//! Unit attention conditions of one I_T nexus and logical unit (SAM-5 5.14).
+//! Unit attention conditions of one I_T nexus and logical unit (SAM-5).
 
 use crate::sense::{AdditionalSense, Sense};
 
-/// A condition, in the order of SAM-5 table 49: a reset is reported before anything else.
+/// A condition, in order of precedence (SAM-5): a reset is reported before anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum UnitAttention {

@@ -1,4 +1,4 @@
-//! READ and WRITE (6), (10), (12), (16) (SBC-3 5.10 and following).
+//! READ and WRITE (6), (10), (12), (16) (SBC-3).
 
 use crate::cdb::Cdb;
 use crate::request::{Extent, Refusal, UnitView, Work};
@@ -18,7 +18,7 @@ struct Fields {
 }
 
 impl Fields {
-    /// The group code in the operation code tells the length (SPC-4 4.2.5.1).
+    /// The group code in the operation code tells the length (SPC-4).
     fn parse(cdb: Cdb<'_>) -> Self {
         let (lba, transfer_length, transfer_length_byte) = match cdb.byte(0) >> 5 {
             0 => return Self::parse_6(cdb),

@@ -1,4 +1,4 @@
-//! SYNCHRONIZE CACHE (10) and (16) (SBC-3 5.26, 5.27).
+//! SYNCHRONIZE CACHE (10) and (16) (SBC-3).
 //!
 //! A logical unit without a volatile cache flushes as well: its medium may have one below that it was told
 //! to write through, and a flush of nothing costs little. More than the named blocks may be synchronized.

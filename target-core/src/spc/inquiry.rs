@@ -1,4 +1,4 @@
-//! INQUIRY (SPC-4 6.6): standard data; vital product data is in `vpd.rs`.
+//! INQUIRY (SPC-4): standard data; vital product data is in `vpd.rs`.
 
 use crate::length_field::set_length;
 use crate::nexus::TransportId;
@@ -12,7 +12,7 @@ const STANDARD_BYTES: usize = 96;
 /// PERIPHERAL QUALIFIER and PERIPHERAL DEVICE TYPE.
 pub(crate) const DIRECT_ACCESS: u8 = 0x00;
 const WELL_KNOWN: u8 = 0x1e;
-/// Qualifier 011b: the target cannot have a logical unit there (SPC-4 table 152).
+/// Qualifier 011b: the target cannot have a logical unit there (SPC-4).
 const NOTHING: u8 = 0x7f;
 
 const VERSION_SPC_4: u8 = 0x06;

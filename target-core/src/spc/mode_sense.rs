@@ -1,4 +1,4 @@
-//! MODE SENSE (6) and (10) (SPC-4 6.13, 6.14) and the mode pages (SPC-4 7.5, SBC-3 6.5). No field can be changed.
+//! MODE SENSE (6) and (10) and the mode pages (SPC-4, SBC-3). No field can be changed.
 
 use crate::length_field::set_length;
 use crate::request::{Answer, UnitView};
@@ -18,7 +18,7 @@ const LONGEST_PAGE: usize = 18;
 const ALL_PAGES: u8 = 0x3f;
 const ALL_SUBPAGES: u8 = 0xff;
 
-/// DEVICE-SPECIFIC PARAMETER (SBC-3 6.5.1).
+/// DEVICE-SPECIFIC PARAMETER (SBC-3).
 const WP: u8 = 0x80;
 const DPOFUA: u8 = 0x10;
 
@@ -60,7 +60,7 @@ fn device_specific(unit: &UnitView<'_>) -> u8 {
     }
 }
 
-/// Short LBA mode parameter block descriptor (SBC-3 6.5.2.2).
+/// Short LBA mode parameter block descriptor (SBC-3).
 fn block_descriptor(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     let blocks = u32::try_from(unit.lu.blocks()).unwrap_or(u32::MAX);
     data.extend(blocks.to_be_bytes());
@@ -68,7 +68,7 @@ fn block_descriptor(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     data.extend((unit.lu.geometry.block_size & 0xff_ffff).to_be_bytes());
 }
 
-/// Long LBA mode parameter block descriptor (SBC-3 6.5.2.3).
+/// Long LBA mode parameter block descriptor (SBC-3).
 fn long_block_descriptor(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     data.extend(unit.lu.blocks().to_be_bytes());
     data.extend([0; 4]);
@@ -123,7 +123,7 @@ impl PageControl {
 /// WCE, byte 2 of the caching page.
 const WCE: u8 = 0x04;
 
-/// 08h (SBC-3 6.5.5).
+/// 08h, Caching (SBC-3).
 fn caching(unit: &UnitView<'_>, fields: &mut [u8]) {
     if unit.lu.write_cache() {
         fields[0] = WCE;
@@ -133,7 +133,7 @@ fn caching(unit: &UnitView<'_>, fields: &mut [u8]) {
 /// QUEUE ALGORITHM MODIFIER 1: SIMPLE commands may be reordered. One task set, QERR 0, TAS 0, fixed sense.
 const UNRESTRICTED_REORDERING: u8 = 0x10;
 
-/// 0Ah (SPC-4 7.5.8).
+/// 0Ah, Control (SPC-4).
 fn control(_unit: &UnitView<'_>, fields: &mut [u8]) {
     fields[1] = UNRESTRICTED_REORDERING;
 }
@@ -141,7 +141,7 @@ fn control(_unit: &UnitView<'_>, fields: &mut [u8]) {
 /// DEXCPT: no informational exception is ever reported.
 const DEXCPT: u8 = 0x08;
 
-/// 1Ch (SPC-4 7.5.11).
+/// 1Ch, Informational Exceptions Control (SPC-4).
 fn informational_exceptions_control(_unit: &UnitView<'_>, fields: &mut [u8]) {
     fields[0] = DEXCPT;
 }

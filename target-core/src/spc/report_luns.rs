@@ -1,4 +1,4 @@
-//! REPORT LUNS (SPC-4 6.33).
+//! REPORT LUNS (SPC-4).
 
 use crate::length_field::set_length;
 use crate::lun::Lun;

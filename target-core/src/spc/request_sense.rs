@@ -1,4 +1,4 @@
-//! REQUEST SENSE (SPC-4 6.39): sense data as data, with GOOD.
+//! REQUEST SENSE (SPC-4): sense data as data, with GOOD.
 
 use crate::request::{Addressed, Answer, LOGICAL_UNIT_NOT_SUPPORTED};
 use crate::sense::{AdditionalSense, Sense, SenseKey};

@@ -1,4 +1,4 @@
-//! RESERVE and RELEASE (6) and (10) (SPC-2 7.16 and following), for the whole logical unit and for oneself only.
+//! RESERVE and RELEASE (6) and (10) (SPC-2), for the whole logical unit and for oneself only.
 
 use crate::cdb::Cdb;
 use crate::request::{Refusal, UnitView, Work};

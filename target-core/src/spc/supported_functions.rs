@@ -1,4 +1,4 @@
-//! REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4 6.36).
+//! REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-4).
 
 use crate::request::Answer;
 use crate::sense::Sense;

@@ -1,4 +1,4 @@
-//! REPORT SUPPORTED OPERATION CODES (SPC-4 6.35), out of the command table.
+//! REPORT SUPPORTED OPERATION CODES (SPC-4), out of the command table.
 
 use crate::length_field::set_length;
 use crate::opcode::{self, Row};

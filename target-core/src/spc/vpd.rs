@@ -1,4 +1,4 @@
-//! Vital product data pages (SPC-4 7.8, SBC-3 6.6): one row and one function per page.
+//! Vital product data pages (SPC-4, SBC-3): one row and one function per page.
 
 use crate::length_field::set_length;
 use crate::logical_unit::Identity;
@@ -33,17 +33,17 @@ pub(crate) fn page(answer: &mut Answer<'_>, code: u8) -> Result<(), Sense> {
     Ok(())
 }
 
-/// 00h (SPC-4 7.8.12).
+/// 00h, Supported VPD Pages.
 fn supported_pages(_unit: &UnitView<'_>, data: &mut Vec<u8>) {
     data.extend(PAGES.iter().map(|(code, _)| code));
 }
 
-/// 80h (SPC-4 7.8.15).
+/// 80h, Unit Serial Number.
 fn unit_serial_number(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     data.extend(unit.lu.identity.serial_bytes());
 }
 
-/// Bytes 0 and 1 of a designation descriptor (SPC-4 7.8.6.1).
+/// Bytes 0 and 1 of a designation descriptor (SPC-4).
 const BINARY: u8 = 1;
 const ASCII: u8 = 2;
 const LOGICAL_UNIT: u8 = 0 << 4;
@@ -54,10 +54,10 @@ const NAA: u8 = 3;
 const RELATIVE_TARGET_PORT: u8 = 4;
 const TARGET_PORT_GROUP: u8 = 5;
 
-/// PROTOCOL IDENTIFIER (SPC-4 7.6.1).
+/// PROTOCOL IDENTIFIER (SPC-4).
 const PROTOCOL_SRP: u8 = 0x4;
 
-/// 83h (SPC-4 7.8.6). SRP gives its ports no name beside the identifier, so that the port's designators are
+/// 83h, Device Identification. SRP gives its ports no name beside the identifier, so that the port's designators are
 /// numbers only. All ports are one: every path reaches the same worker by the same rules.
 fn device_identification(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     let identity = &unit.lu.identity;
@@ -68,7 +68,7 @@ fn device_identification(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     designator(data, port, TARGET_PORT | TARGET_PORT_GROUP, [0, 0, 0, 1]);
 }
 
-/// Vendor, then product and serial number, as SPC-4 7.8.6.4 proposes.
+/// Vendor, then product and serial number, as SPC-4 proposes.
 fn t10_vendor_id(identity: &Identity, data: &mut Vec<u8>) {
     let vendor = identity.vendor.into_iter();
     let text = vendor
@@ -94,14 +94,14 @@ const ALL_TASK_ATTRIBUTES: u8 = 0x07;
 /// V_SUP: there is a volatile cache.
 const V_SUP: u8 = 0x01;
 
-/// 86h (SPC-4 7.8.8).
+/// 86h, Extended INQUIRY Data.
 fn extended_inquiry(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     let volatile = if unit.lu.write_cache() { V_SUP } else { 0 };
     data.extend([0, ALL_TASK_ATTRIBUTES, volatile]);
     data.resize(64, 0);
 }
 
-/// B0h (SBC-3 6.6.4). What is zero is not limited or not supported.
+/// B0h, Block Limits. What is zero is not limited or not supported.
 fn block_limits(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     let granularity = 1u16 << unit.lu.geometry.physical_block_exponent.min(15);
     let maximum = u32::try_from(unit.max_transfer_blocks().0).unwrap_or(u32::MAX);
@@ -115,7 +115,7 @@ fn block_limits(unit: &UnitView<'_>, data: &mut Vec<u8>) {
 const ROTATING: u16 = 0;
 const NON_ROTATING: u16 = 1;
 
-/// B1h (SBC-3 6.6.3).
+/// B1h, Block Device Characteristics.
 fn block_device_characteristics(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     let rate = match unit.lu.geometry.rotational {
         true => ROTATING,
@@ -125,7 +125,7 @@ fn block_device_characteristics(unit: &UnitView<'_>, data: &mut Vec<u8>) {
     data.resize(64, 0);
 }
 
-/// B2h (SBC-3 6.6.5): no block can be unmapped, so there is no provisioning to report.
+/// B2h, Logical Block Provisioning: no block can be unmapped, so there is no provisioning to report.
 fn logical_block_provisioning(_unit: &UnitView<'_>, data: &mut Vec<u8>) {
     data.extend([0; 4]);
 }

@@ -65,7 +65,7 @@ impl Target {
         }
     }
 
-    /// Unit attentions come before everything (SAM-5 5.3.3), reservations before what the CDB says.
+    /// Unit attentions come before everything (SAM-5), reservations before what the CDB says.
     fn admit(
         &mut self,
         origin: &Origin,
@@ -112,7 +112,7 @@ impl Target {
             row,
             attribute,
             cdb: command.cdb,
-            immediate: immediate(row, command.immediate, origin.data_out_len),
+            data_out: immediate(row, command.immediate, origin.data_out_len),
             arrival: self.arrivals,
             state: State::Received,
             audience: Audience::Initiator,
@@ -191,7 +191,7 @@ fn elsewhere_row(
     }
 }
 
-/// NACA, bit 2 of CONTROL (SAM-5 5.2).
+/// NACA, bit 2 of CONTROL (SAM-5).
 const NACA: u8 = 2;
 
 /// What is wrong with a command whatever its function is.
@@ -202,7 +202,7 @@ fn check(row: &Row, command: &Command) -> Result<(), Refusal> {
     }
     Cdb::new(&command.cdb).refuse_bit(row.cdb_len() - 1, NACA)?;
     if command.attribute == TaskAttribute::Aca {
-        // There is no auto contingent allegiance that it could be for (SAM-5 8.9.5).
+        // There is no auto contingent allegiance that it could be for (SAM-5).
         return Err(Sense::illegal_request(AdditionalSense::INVALID_MESSAGE_ERROR).into());
     }
     let (data_in, data_out) = (command.data_in_len != 0, command.data_out_len != 0);

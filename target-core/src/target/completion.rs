@@ -44,10 +44,14 @@ impl Target {
         }
         let len = extent.write_len(task.origin.data_out_len);
         // The window was on what came last; now it is on everything.
-        match buf.set_window(0, len as usize) {
-            true => self.write(id, extent, durable, buf),
-            false => self.finish(id, Ending::refused(INTERNAL_TARGET_FAILURE)),
+        if !buf.set_window(0, len as usize) {
+            return self.finish(id, Ending::refused(INTERNAL_TARGET_FAILURE));
         }
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.data_out = Some(buf);
+            task.state = State::Received;
+        }
+        self.go_on(id, Work::Write { extent, durable });
     }
 
     /// The operation of a [`Next::Execute`] has ended.

@@ -37,7 +37,8 @@ impl Target {
         operate(Cdb::new(&task.cdb), &view)
     }
 
-    fn go_on(&mut self, id: TaskId, work: Work) {
+    /// What is left to do is begun, or waited with until it can be.
+    pub(super) fn go_on(&mut self, id: TaskId, work: Work) {
         match work {
             Work::Nothing => self.finish(id, Ending::default()),
             Work::Flush { immediate } => self.run_flush(id, immediate),
@@ -101,10 +102,13 @@ impl Target {
         let Some((id, work)) = self.tasks.next_for_buffer() else {
             return false;
         };
-        let len = match self.tasks.get(id) {
-            Some(task) => self.buffer_len(task, work),
-            None => return false,
-        };
+        if self.waits_for_orphan(id, work) {
+            self.tasks.leave_buffer_queue(id);
+            self.wait_for_orphan(id, work);
+            return true;
+        }
+        let task = self.tasks.get(id);
+        let len = task.map_or(0, |task| self.buffer_len(task, work));
         let Some(buf) = self.data.take(len) else {
             return false;
         };
@@ -122,7 +126,7 @@ impl Target {
             Work::Read(extent) => extent.read_len(data_in) as usize,
             Work::Write { extent, .. } => {
                 let len = extent.write_len(data_out) as usize;
-                let is_here = task.immediate.as_ref().is_some_and(|buf| buf.len() >= len);
+                let is_here = task.data_out.as_ref().is_some_and(|buf| buf.len() >= len);
                 if is_here { 0 } else { len }
             }
         }
@@ -178,7 +182,7 @@ impl Target {
             return;
         };
         let len = extent.write_len(task.origin.data_out_len);
-        match (task.immediate.take(), buf) {
+        match (task.data_out.take(), buf) {
             _ if len == 0 => self.finish(
                 id,
                 Ending {
@@ -186,7 +190,7 @@ impl Target {
                     ..Ending::default()
                 },
             ),
-            (immediate, Some(buf)) => self.pull(id, extent, durable, immediate, buf),
+            (here, Some(buf)) => self.pull(id, extent, durable, here, buf),
             (Some(mut buf), None) => {
                 buf.truncate(len as usize);
                 self.write(id, extent, durable, buf);
@@ -196,19 +200,12 @@ impl Target {
     }
 
     /// Asks for what is not here yet.
-    fn pull(
-        &mut self,
-        id: TaskId,
-        extent: Extent,
-        durable: bool,
-        immediate: Option<Buf>,
-        mut buf: Buf,
-    ) {
-        let here = immediate.as_ref().map_or(0, |immediate| immediate.len());
-        if let (Some(immediate), Some(front)) = (immediate, buf.get_mut(..here)) {
-            front.copy_from_slice(&immediate);
+    fn pull(&mut self, id: TaskId, extent: Extent, durable: bool, here: Option<Buf>, mut buf: Buf) {
+        let offset = here.as_ref().map_or(0, |here| here.len());
+        if let (Some(here), Some(front)) = (here, buf.get_mut(..offset)) {
+            front.copy_from_slice(&here);
         }
-        buf.advance(here);
+        buf.advance(offset);
         let Some(task) = self.tasks.get_mut(id) else {
             return;
         };
@@ -220,13 +217,13 @@ impl Target {
                 channel: origin.channel,
                 exchange: origin.exchange,
                 task: id,
-                offset: u32::try_from(here).unwrap_or(u32::MAX),
+                offset: u32::try_from(offset).unwrap_or(u32::MAX),
                 buf,
             },
         );
     }
 
-    pub(super) fn write(&mut self, id: TaskId, extent: Extent, durable: bool, buf: Buf) {
+    fn write(&mut self, id: TaskId, extent: Extent, durable: bool, buf: Buf) {
         let operation = BlockOperation::Write {
             offset: extent.offset,
             buf,

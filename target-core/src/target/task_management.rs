@@ -122,7 +122,7 @@ impl Target {
             .collect()
     }
 
-    /// What the other nexuses are told (SAM-5 7.4, 6.3.3).
+    /// What the other nexuses are told (SAM-5).
     fn establish_attentions(
         &mut self,
         nexus: NexusId,

@@ -16,7 +16,7 @@ impl Target {
         self.settle();
     }
 
-    /// I_T nexus loss (SAM-5 6.3.4): commands are abandoned without an outcome, reservations are released.
+    /// I_T nexus loss (SAM-5): commands are abandoned without an outcome, reservations are released.
     pub fn nexus_close(&mut self, nexus: NexusId) {
         self.abandon_all(nexus, None);
         if let Some(mut gone) = self.nexuses.remove(nexus.0) {

@@ -1,5 +1,6 @@
 //! Operations that outlive their connection must not undo what was acknowledged later.
 
+use crate::command::TaskManagementFunction;
 use crate::target::tests::harness::{Bench, Io, blocks};
 
 /// A write of A to blocks 0 to 3 that is in the back end when A goes.
@@ -78,6 +79,52 @@ fn several_orphans_are_all_waited_for() {
     bench.complete();
     assert_eq!(bench.disk[..1024], blocks(2, 2));
     assert_eq!(bench.target.counters().totals.orphan_waits, 1);
+    bench.assert_idle();
+}
+
+#[test]
+fn an_orphan_that_comes_while_data_is_pulled_is_waited_for() {
+    let mut bench = Bench::new();
+    bench.is_backend_held = true;
+    bench.send(bench.a, Io::write(0, &blocks(1, 1)));
+    bench.is_transport_held = true;
+    bench.send(bench.b, Io::write(0, &blocks(2, 1)));
+    bench.close_channel(bench.a);
+    bench.trace();
+    bench.fill();
+    assert_eq!(bench.trace(), [""; 0]);
+    bench.complete();
+    assert_eq!(bench.trace(), ["durable write 0+512"]);
+    bench.complete();
+    assert_eq!(bench.disk[..512], blocks(2, 1));
+    bench.assert_idle();
+}
+
+#[test]
+fn an_orphan_that_comes_while_a_buffer_is_awaited_is_waited_for() {
+    let mut bench = Bench::with(8, 8192);
+    bench.is_backend_held = true;
+    bench.send(bench.a, Io::write(0, &blocks(1, 1)));
+    let hog = bench.pool.take(4096);
+    bench.send(bench.b, Io::read(0, 1));
+    assert_eq!(bench.target.counters().waiting_for_buffer, 1);
+    bench.close_channel(bench.a);
+    drop(hog);
+    bench.target.handle_buffers_freed();
+    assert_eq!(bench.target.counters().waiting_for_orphan, 1);
+    bench.complete();
+    bench.complete();
+    assert_eq!(bench.ends[&2].data, blocks(1, 1));
+    bench.assert_idle();
+}
+
+#[test]
+fn a_write_that_has_its_data_and_waits_can_be_aborted() {
+    let mut bench = orphaned();
+    bench.send(bench.b, Io::write(0, &blocks(2, 1)).immediate(512));
+    bench.manage(bench.b, TaskManagementFunction::AbortTask { tag: 2 });
+    assert_eq!(bench.trace(), ["2: aborted", "3: FunctionComplete"]);
+    bench.complete();
     bench.assert_idle();
 }
 
