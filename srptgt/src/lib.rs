@@ -3,9 +3,15 @@
 //! Everything is here so that tests can use it; `main.rs` only starts it.
 
 pub mod access;
+pub mod api;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
+pub mod doctor;
 pub mod identity;
+pub mod paths;
 pub mod portal;
+pub mod rxe;
 pub mod worker;
 pub mod worker_link;

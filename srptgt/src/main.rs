@@ -1,2 +1,26 @@
-//! Placeholder while the house is laid.
-fn main() {}
+//! The program: its command line, with the data plane that `serve` starts.
+
+use std::process::ExitCode;
+use std::thread::JoinHandle;
+
+use anyhow::Context;
+use srptgt::config::TargetIdentity;
+use srptgt::worker::{self, MemorySettings, WorkerSettings};
+use srptgt::worker_link::Mailbox;
+use transport_srp::TargetPortId;
+
+fn main() -> ExitCode {
+    srptgt::cli::main(start_worker)
+}
+
+fn start_worker(target: TargetIdentity, mailbox: Mailbox) -> anyhow::Result<JoinHandle<()>> {
+    let settings = WorkerSettings {
+        target_port: TargetPortId {
+            id_ext: target.id_ext.value(),
+            ioc_guid: target.ioc_guid.value(),
+        },
+        memory: MemorySettings::default(),
+    };
+    worker::start(settings, mailbox)
+        .context("the data plane cannot start; srptgt doctor says what is missing")
+}

@@ -20,7 +20,11 @@ use crate::portal::{Endpoint, Portal};
 
 mod report;
 
-pub use report::{Counters, Percentiles, SessionChannel, SessionInfo, SessionLun};
+pub(crate) use report::unix_ms;
+pub use report::{Counters, LatencyMicros, SessionChannel, SessionInfo, SessionLun};
+
+/// Longest transfer of one command, in bytes; the worker's data pool has room for several.
+pub const MAX_TRANSFER_BYTES: u32 = 4 << 20;
 
 /// Events that may wait for the control plane; more are counted and dropped.
 const EVENT_QUEUE: usize = 256;

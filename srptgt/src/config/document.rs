@@ -116,6 +116,14 @@ pub struct MapTable {
     pub read_only: bool,
 }
 
+impl Document {
+    /// Whether the target and every logical unit has its identity.
+    pub fn has_identities(&self) -> bool {
+        let identified = |lun: &LunTable| lun.naa.is_some() && lun.serial.is_some();
+        self.target.is_some() && self.lun.values().all(identified)
+    }
+}
+
 impl From<&Config> for Document {
     fn from(config: &Config) -> Self {
         let named = |(name, lun): (&Name, &Lun)| (name.clone(), LunTable::from(lun));

@@ -70,8 +70,8 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Reads it. A file that is not there is a configuration that serves nothing, with a new identity; the second
-    /// value says whether what was read is what stands in the file, to the letter of its values.
+    /// Reads it. A file that is not there is a configuration that serves nothing, with a new identity. The second
+    /// value is false when identities were made, so that the file should be written.
     ///
     /// # Errors
     /// [`ConfigFileError`].
@@ -79,15 +79,11 @@ impl ConfigFile {
         let Some(text) = self.read()? else {
             return Ok((Config::new(TargetIdentity::random()?), false));
         };
-        let refused = |refusal: locate::Refusal| ConfigFileError::Refused {
+        locate::parse(&text).map_err(|refusal| ConfigFileError::Refused {
             path: self.path.clone(),
             line: refusal.line,
             text: refusal.text,
-        };
-        let config = locate::parse(&text).map_err(refused)?;
-        // A second reading makes other random identities when some are missing.
-        let complete = locate::parse(&text).map_err(refused)? == config;
-        Ok((config, complete))
+        })
     }
 
     fn read(&self) -> Result<Option<String>, ConfigFileError> {

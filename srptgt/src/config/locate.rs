@@ -17,16 +17,19 @@ pub struct Refusal {
     pub text: String,
 }
 
-/// Reads a configuration whole, or says where it is wrong.
-pub fn parse(text: &str) -> Result<Config, Refusal> {
+/// Reads a configuration whole, or says where it is wrong. The second value tells whether every identity stands in
+/// the text; those that do not were made, and are others the next time.
+pub fn parse(text: &str) -> Result<(Config, bool), Refusal> {
     let document: Document = toml::from_str(text).map_err(|error| Refusal {
         line: line_of(text, error.span().map_or(0, |span| span.start)),
         text: error.message().replace('\n', " "),
     })?;
-    Config::from_document(document).map_err(|conflict| Refusal {
+    let complete = document.has_identities();
+    let config = Config::from_document(document).map_err(|conflict| Refusal {
         line: locate(text, &conflict).map_or(1, |span| line_of(text, span.start)),
         text: conflict.text,
-    })
+    })?;
+    Ok((config, complete))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -1,0 +1,250 @@
+//! The command line: parse, call one subcommand, print, exit 0 (done), 1 (refused or failed) or 2 (wrong usage).
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::Value;
+
+use crate::api::client::{Client, ClientError};
+use crate::daemon::StartWorker;
+use crate::paths::{API_VARIABLE, Paths};
+
+mod access;
+mod cell;
+mod doctor;
+mod export;
+mod generate;
+mod host;
+mod lun;
+mod map;
+mod portal;
+mod rxe;
+mod serve;
+mod session;
+mod status;
+mod table;
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done, 1 refused or failed, 2 wrong usage.
+The API is HTTP and JSON: curl --unix-socket /run/srptgt/api.sock http://srptgt/v1/status";
+
+/// SCSI target in user space: files and block devices as LUNs over RDMA
+#[derive(Debug, Parser)]
+#[command(name = "srptgt", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// API socket of the daemon [default: $SRPTGT_API, or /run/srptgt/api.sock; without root
+    /// $XDG_RUNTIME_DIR/srptgt/api.sock]
+    #[arg(long, global = true, value_name = "SOCKET")]
+    api: Option<PathBuf>,
+    /// How to print
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "table",
+        value_name = "FORM"
+    )]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// The API's JSON.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::Serve),
+    /// LUNs and where their bytes are
+    #[command(subcommand)]
+    Lun(lun::Lun),
+    /// Hosts and their port GUIDs
+    #[command(subcommand)]
+    Host(host::Host),
+    /// Show a LUN to a host
+    Map(map::Map),
+    /// Hide a LUN from a host
+    Unmap(map::Unmap),
+    /// Where the target listens
+    #[command(subcommand)]
+    Portal(portal::Portal),
+    /// Who is logged in
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Who was refused, why, and the command that admits them
+    Pending,
+    /// Admit a port GUID
+    Allow(access::Allow),
+    /// A summary
+    Status,
+    /// Print the configuration
+    Export,
+    /// Soft-RoCE devices for testing
+    #[command(subcommand)]
+    Rxe(rxe::Rxe),
+    /// Check what this machine can do, with a fix for each finding
+    Doctor(doctor::Doctor),
+    /// Print completions for a shell
+    Completions(generate::Completions),
+    /// Print the manual page
+    Man(generate::Man),
+}
+
+/// Why a command did not do what it was told.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was told wrongly.
+    Usage(String, String),
+    /// It was refused, or it failed: why, and what to do next.
+    Failed(String, String),
+    /// It has said everything already.
+    Said,
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientError::Unreachable { .. } => Self::Failed(
+                text,
+                format!(
+                    "start it with srptgt serve, or name its socket by --api SOCKET or {API_VARIABLE}"
+                ),
+            ),
+            ClientError::Broken(_) => Self::Failed(text, "see the daemon's log".to_owned()),
+            ClientError::Refused {
+                wrong_usage: true,
+                fix,
+                ..
+            } => Self::Usage(text, fix),
+            ClientError::Refused { fix, .. } => Self::Failed(text, fix),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(format!("{error:#}"), String::new())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.to_string(), String::new())
+    }
+}
+
+/// What a command ends with.
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// What every command is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    client: Client,
+    output: Output,
+}
+
+impl Context {
+    /// Prints the API's JSON, or what `table` makes of it.
+    fn print(&self, answer: &Value, table: impl FnOnce(&Value) -> String) -> Outcome {
+        let text = match self.output {
+            Output::Json => format!("{answer:#}\n"),
+            Output::Table => table(answer),
+        };
+        say(&text)
+    }
+
+    /// Prints what was done and the notes of the answer.
+    fn print_done(&self, answer: &Value, done: impl FnOnce(&Value) -> String) -> Outcome {
+        self.print(answer, |answer| {
+            let notes = answer
+                .get("notes")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            notes
+                .filter_map(Value::as_str)
+                .fold(format!("{}\n", done(answer)), |text, note| {
+                    format!("{text}note: {note}\n")
+                })
+        })
+    }
+}
+
+/// Prints to standard output. A reader that has gone away is no failure.
+pub(crate) fn say(text: &str) -> Outcome {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Parses the arguments of this process and runs what they say.
+pub fn main(start_worker: StartWorker) -> ExitCode {
+    run(Cli::parse(), start_worker)
+}
+
+fn run(cli: Cli, start_worker: StartWorker) -> ExitCode {
+    let (code, text, fix) = match dispatch(cli, start_worker) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Said) => return ExitCode::FAILURE,
+        Err(Failure::Failed(text, fix)) => (ExitCode::FAILURE, text, fix),
+        Err(Failure::Usage(text, fix)) => (ExitCode::from(2), text, fix),
+    };
+    eprintln!("error: {text}");
+    if !fix.is_empty() {
+        eprintln!("  next: {fix}");
+    }
+    code
+}
+
+fn dispatch(cli: Cli, start_worker: StartWorker) -> Outcome {
+    let paths = paths(cli.api);
+    let context = Context {
+        client: Client::new(&paths.api),
+        output: cli.output,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => serve.run(paths, start_worker).await,
+            Command::Lun(lun) => lun.run(&context).await,
+            Command::Host(host) => host.run(&context).await,
+            Command::Map(map) => map.run(&context).await,
+            Command::Unmap(unmap) => unmap.run(&context).await,
+            Command::Portal(portal) => portal.run(&context).await,
+            Command::Session(session) => session.run(&context).await,
+            Command::Pending => access::pending(&context).await,
+            Command::Allow(allow) => allow.run(&context).await,
+            Command::Status => status::run(&context).await,
+            Command::Export => export::run(&context).await,
+            Command::Rxe(rxe) => rxe.run(),
+            Command::Doctor(doctor) => doctor.run(&context, &paths).await,
+            Command::Completions(completions) => completions.run(),
+            Command::Man(man) => man.run(),
+        }
+    })
+}
+
+/// The API socket is what the command line says, then what the environment says, then where it is by default.
+fn paths(api: Option<PathBuf>) -> Paths {
+    let default = Paths::of_this_user();
+    let named = std::env::var_os(API_VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    Paths {
+        api: api.or(named).unwrap_or(default.api),
+        ..default
+    }
+}

@@ -1,0 +1,86 @@
+//! `srptgt portal`.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::portal::{self, Listen, Protocol};
+
+use super::cell::{list, text};
+use super::{Context, Outcome, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Portal {
+    /// Listen: srp ADDRESS:PORT for RDMA-CM, srp DEVICE:PORT for native InfiniBand
+    Add(Place),
+    /// List portals, with what an initiator types
+    List,
+    /// Listen there no more; sessions stay
+    Remove(Place),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// srp
+    protocol: Protocol,
+    /// 10.0.0.1:5555, [fd00::1]:5555 or mlx4_0:1
+    listen: Listen,
+}
+
+impl Portal {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let client = &context.client;
+        match self {
+            Self::Add(Place { protocol, listen }) => {
+                let portal = portal::Portal { protocol, listen };
+                let answer = client.post("/v1/portals", &portal).await?;
+                context.print_done(&answer, |made| match dial(made).as_str() {
+                    "-" => format!("listening on {portal}"),
+                    lines => format!(
+                        "listening on {portal}; a Linux initiator writes to add_target:\n{lines}"
+                    ),
+                })
+            }
+            Self::List => context.print(&client.get("/v1/portals").await?, portals),
+            Self::Remove(Place { protocol, listen }) => {
+                let answer = client
+                    .delete(&format!("/v1/portals/{protocol}/{listen}"))
+                    .await?;
+                context.print_done(&answer, |_| {
+                    format!("not listening on {protocol} {listen} any more")
+                })
+            }
+        }
+    }
+}
+
+fn portals(answer: &Value) -> String {
+    table::list(
+        list(answer, ""),
+        &[
+            ("PROTOCOL", &|portal| text(portal, "/protocol")),
+            ("LISTEN", &|portal| text(portal, "/listen")),
+            ("STATE", &|portal| text(portal, "/state")),
+            ("ADD_TARGET OF A LINUX INITIATOR", &dial_or_why),
+        ],
+        "no portal yet: srptgt portal add srp ADDRESS:5555",
+    )
+}
+
+fn dial(portal: &Value) -> String {
+    let lines: Vec<_> = list(portal, "/endpoints")
+        .iter()
+        .map(|endpoint| text(endpoint, "/add_target"))
+        .collect();
+    if lines.is_empty() {
+        "-".to_owned()
+    } else {
+        lines.join("\n")
+    }
+}
+
+fn dial_or_why(portal: &Value) -> String {
+    match portal.get("text") {
+        Some(_) => format!("{}; {}", text(portal, "/text"), text(portal, "/fix")),
+        None => dial(portal),
+    }
+}

@@ -1,0 +1,57 @@
+//! `srptgt serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use crate::daemon::{Settings, StartWorker, run};
+use crate::paths::Paths;
+
+use super::Outcome;
+
+/// SIGTERM ends the daemon after commands in flight have ended; SIGHUP reads the configuration again.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Configuration file [default: /etc/srptgt/srptgt.toml; without root ~/.config/srptgt/srptgt.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// State folder [default: /var/lib/srptgt; without root ~/.local/state/srptgt]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// How long commands in flight may take when the daemon ends, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "5000")]
+    drain_ms: u64,
+}
+
+impl Serve {
+    pub(crate) async fn run(self, paths: Paths, start_worker: StartWorker) -> Outcome {
+        log_to_standard_error();
+        let settings = Settings {
+            paths: Paths {
+                config: self.config.unwrap_or(paths.config),
+                state: self.state.unwrap_or(paths.state),
+                api: paths.api,
+            },
+            drain_ms: self.drain_ms,
+        };
+        Ok(run(settings, start_worker).await?)
+    }
+}
+
+/// `RUST_LOG` chooses what is logged; the service manager's journal has its own clock.
+fn log_to_standard_error() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let set = if journal {
+        log.without_time().with_ansi(false).try_init()
+    } else {
+        log.try_init()
+    };
+    if let Err(error) = set {
+        eprintln!("nothing will be logged: {error}");
+    }
+}

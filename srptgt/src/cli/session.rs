@@ -1,0 +1,153 @@
+//! `srptgt session`.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::cell::{age, bytes, list, number, text};
+use super::{Context, Outcome, table};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Session {
+    /// List sessions
+    List,
+    /// Show one session, with the traffic of each LUN
+    Show {
+        /// Its number in `session list`
+        id: u64,
+    },
+    /// End a session; the initiator may come again
+    Drop {
+        /// Its number in `session list`
+        id: u64,
+    },
+}
+
+impl Session {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let client = &context.client;
+        match self {
+            Self::List => context.print(&client.get("/v1/sessions").await?, sessions),
+            Self::Show { id } => {
+                context.print(&client.get(&format!("/v1/sessions/{id}")).await?, session)
+            }
+            Self::Drop { id } => {
+                let answer = client.delete(&format!("/v1/sessions/{id}")).await?;
+                context.print_done(&answer, |_| {
+                    format!("session {id} has ended; its initiator may come again")
+                })
+            }
+        }
+    }
+}
+
+fn sum(session: &Value, pointer: &str) -> u64 {
+    list(session, "/luns")
+        .iter()
+        .fold(0, |sum, lun| sum.saturating_add(number(lun, pointer)))
+}
+
+fn rounded(bytes: u64) -> String {
+    crate::config::ByteSize(bytes).rounded()
+}
+
+fn sessions(answer: &Value) -> String {
+    table::list(
+        list(answer, ""),
+        &[
+            ("ID", &|session| text(session, "/id")),
+            ("HOST", &|session| text(session, "/host")),
+            ("PORT GUID", &|session| text(session, "/guid")),
+            ("VOUCHED", &|session| text(session, "/vouched")),
+            ("VIA", &via),
+            ("CHANNELS", &|session| {
+                list(session, "/channels").len().to_string()
+            }),
+            ("READ", &|session| rounded(sum(session, "/read_bytes"))),
+            ("WRITTEN", &|session| {
+                rounded(sum(session, "/written_bytes"))
+            }),
+            ("SINCE", &|session| age(session, "/since_unix_ms")),
+        ],
+        "nobody is in; srptgt pending shows who was refused, srptgt portal list what to dial",
+    )
+}
+
+fn via(session: &Value) -> String {
+    format!(
+        "{} {}",
+        text(session, "/login/portal/protocol"),
+        text(session, "/login/portal/listen")
+    )
+}
+
+fn session(session: &Value) -> String {
+    let head = table::pairs([
+        ("id", text(session, "/id")),
+        ("host", text(session, "/host")),
+        (
+            "port GUID",
+            format!("{} ({})", text(session, "/guid"), text(session, "/vouched")),
+        ),
+        ("portal", via(session)),
+        (
+            "our port",
+            format!(
+                "{} ({})",
+                text(session, "/login/local"),
+                text(session, "/login/link_layer")
+            ),
+        ),
+        ("source GID", text(session, "/login/source_gid")),
+        ("address", text(session, "/login/address")),
+        (
+            "initiator port id",
+            text(session, "/login/initiator_port_id"),
+        ),
+        ("since", age(session, "/since_unix_ms")),
+    ]);
+    let channels = table::list(
+        list(session, "/channels"),
+        &[
+            ("QUEUE PAIR", &|channel| text(channel, "/queue_pair")),
+            ("IN FLIGHT", &|channel| text(channel, "/in_flight")),
+            ("REQUEST LIMIT", &|channel| text(channel, "/request_limit")),
+            ("LONGEST REQUEST", &|channel| {
+                bytes(channel, "/max_it_iu_bytes")
+            }),
+            ("IMMEDIATE DATA", &|channel| {
+                text(channel, "/immediate_data")
+            }),
+        ],
+        "no channel",
+    );
+    format!("{head}\n{channels}\n{}", traffic(session))
+}
+
+fn traffic(session: &Value) -> String {
+    table::list(
+        list(session, "/luns"),
+        &[
+            ("LUN", &|lun| {
+                format!("{} {}", text(lun, "/number"), text(lun, "/lun"))
+            }),
+            ("READS", &|lun| text(lun, "/reads")),
+            ("WRITES", &|lun| text(lun, "/writes")),
+            ("READ", &|lun| bytes(lun, "/read_bytes")),
+            ("WRITTEN", &|lun| bytes(lun, "/written_bytes")),
+            ("ERRORS", &|lun| text(lun, "/errors")),
+            ("P50", &|lun| micros(lun, "/latency/p50_us")),
+            ("P99", &|lun| micros(lun, "/latency/p99_us")),
+            ("P99.9", &|lun| micros(lun, "/latency/p999_us")),
+            ("MAX", &|lun| micros(lun, "/latency/max_us")),
+        ],
+        "no LUN is mapped to this host: srptgt map LUN --host HOST",
+    )
+}
+
+fn micros(lun: &Value, pointer: &str) -> String {
+    match number(lun, pointer) {
+        0 => "-".to_owned(),
+        us if us < 10_000 => format!("{us} us"),
+        us => format!("{} ms", us / 1000),
+    }
+}

@@ -1,0 +1,274 @@
+//! What each request makes of a configuration. Pure: nothing is opened, asked or written here.
+
+use crate::config::document::LunTable;
+use crate::config::{ByteSize, Config, Document, Host, Lun, Mapping, Name};
+use crate::identity::{Guid, ParsedGuid, ibstat};
+use crate::portal::Portal;
+
+use super::fault::Fault;
+use super::request::{HostEdit, LunSet, MapAdd};
+
+/// Sentences for the operator about what was done.
+pub(super) type Notes = Vec<String>;
+
+impl Config {
+    /// The logical unit, or what to type.
+    pub(crate) fn lun(&self, name: &Name) -> Result<&Lun, Fault> {
+        self.luns.get(name).ok_or_else(|| {
+            Fault::not_found(format!("there is no LUN {name}"))
+                .fix("srptgt lun list shows what there is")
+        })
+    }
+
+    /// The host, or what to type.
+    pub(crate) fn host(&self, name: &Name) -> Result<&Host, Fault> {
+        self.hosts.get(name).ok_or_else(|| {
+            Fault::not_found(format!("there is no host {name}")).fix(format!(
+                "srptgt host list shows what there is; srptgt host add {name} --guid GUID makes it"
+            ))
+        })
+    }
+
+    pub(crate) fn add_lun(&mut self, name: &Name, table: LunTable) -> Result<(), Fault> {
+        if self.luns.contains_key(name) {
+            return Err(Fault::conflict(format!("there is a LUN {name} already"))
+                .fix(format!("choose another name, or: srptgt lun show {name}")));
+        }
+        let mut document = Document::from(&*self);
+        document.lun.insert(name.clone(), table);
+        *self = Config::from_document(document)?;
+        Ok(())
+    }
+
+    pub(crate) fn set_lun(&mut self, name: &Name, set: &LunSet) -> Result<(), Fault> {
+        self.lun(name)?;
+        let Some(lun) = self.luns.get_mut(name) else {
+            return Ok(());
+        };
+        lun.read_only = set.read_only.unwrap_or(lun.read_only);
+        lun.write_cache = set.write_cache.unwrap_or(lun.write_cache);
+        Ok(())
+    }
+
+    pub(crate) fn resize_lun(&mut self, name: &Name, size: ByteSize) -> Result<(), Fault> {
+        let old = self.lun(name)?.size;
+        if old.is_some_and(|old| size < old) {
+            return Err(Fault::conflict(format!(
+                "LUN {name} has {} bytes and shrinking it to {} would lose data",
+                old.map_or(0, |old| old.0),
+                size.0
+            ))
+            .fix("add a LUN of that size, copy, and remove this one"));
+        }
+        if let Some(lun) = self.luns.get_mut(name) {
+            lun.size = Some(size);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn remove_lun(&mut self, name: &Name, force: bool) -> Result<Notes, Fault> {
+        let lun = self.lun(name)?;
+        let kept = lun
+            .store
+            .path()
+            .map(|path| format!("{} itself was not touched", path.display()));
+        let mapped: Vec<_> = self
+            .hosts_of(name)
+            .map(|(host, ..)| host.to_string())
+            .collect();
+        if !mapped.is_empty() && !force {
+            return Err(
+                Fault::conflict(format!("LUN {name} is mapped to {}", mapped.join(", "))).fix(
+                    format!(
+                        "srptgt unmap {name} --host HOST first, or srptgt lun remove {name} --force"
+                    ),
+                ),
+            );
+        }
+        self.maps.retain(|_, mapping| mapping.lun != *name);
+        self.luns.remove(name);
+        Ok(kept.into_iter().collect())
+    }
+
+    pub(crate) fn add_host(&mut self, name: &Name, edit: &HostEdit) -> Result<Notes, Fault> {
+        if self.hosts.contains_key(name) {
+            return Err(
+                Fault::conflict(format!("there is a host {name} already")).fix(format!(
+                    "srptgt host set {name} --guid GUID adds a port to it"
+                )),
+            );
+        }
+        self.hosts.insert(name.clone(), Host::default());
+        let mut notes = self.set_host(name, edit)?;
+        if self
+            .hosts
+            .get(name)
+            .is_some_and(|host| host.guids.is_empty())
+        {
+            notes.push(format!("no port GUID is listed yet, so nobody comes in as {name}: srptgt host set {name} --guid GUID"));
+        }
+        Ok(notes)
+    }
+
+    pub(crate) fn set_host(&mut self, name: &Name, edit: &HostEdit) -> Result<Notes, Fault> {
+        self.host(name)?;
+        let (added, mut notes) = guids(edit)?;
+        for guid in added {
+            notes.extend(self.list_guid(name, guid)?);
+        }
+        let Some(host) = self.hosts.get_mut(name) else {
+            return Ok(notes);
+        };
+        for text in &edit.remove_guids {
+            let guid = text.parse::<Guid>().map_err(Fault::invalid)?;
+            if !host.guids.remove(&guid) {
+                return Err(
+                    Fault::not_found(format!("host {name} does not list {guid}"))
+                        .fix(format!("srptgt host show {name} shows what it lists")),
+                );
+            }
+        }
+        host.require = edit.require.unwrap_or(host.require);
+        host.addresses = edit
+            .addresses
+            .clone()
+            .unwrap_or_else(|| host.addresses.clone());
+        host.pkeys = edit.pkeys.clone().unwrap_or_else(|| host.pkeys.clone());
+        host.ports = edit.ports.clone().unwrap_or_else(|| host.ports.clone());
+        Ok(notes)
+    }
+
+    /// Lists a GUID under a host that exists.
+    fn list_guid(&mut self, name: &Name, guid: Guid) -> Result<Option<String>, Fault> {
+        match self.host_with(guid) {
+            Some(owner) if owner == name => return Ok(Some(format!("{guid} was listed already"))),
+            Some(owner) => {
+                return Err(Fault::conflict(format!(
+                    "port GUID {guid} is listed under host {owner}, and a port is in one machine"
+                ))
+                .fix(format!(
+                    "if it moved: srptgt host set {owner} --remove-guid {guid}, then this again"
+                )));
+            }
+            None => {}
+        }
+        if let Some(host) = self.hosts.get_mut(name) {
+            host.guids.insert(guid);
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn remove_host(&mut self, name: &Name, force: bool) -> Result<(), Fault> {
+        self.host(name)?;
+        let mapped = self.maps_of(name).count();
+        if mapped > 0 && !force {
+            return Err(
+                Fault::conflict(format!("host {name} has {mapped} LUNs mapped")).fix(format!(
+                    "srptgt unmap LUN --host {name} first, or srptgt host remove {name} --force"
+                )),
+            );
+        }
+        self.maps.retain(|(host, _), _| host != name);
+        self.hosts.remove(name);
+        Ok(())
+    }
+
+    /// Maps, and returns the LUN number.
+    pub(crate) fn map_lun(&mut self, map: &MapAdd) -> Result<u8, Fault> {
+        self.lun(&map.lun)?;
+        self.host(&map.host)?;
+        if let Some((_, number, _)) = self
+            .hosts_of(&map.lun)
+            .find(|(host, ..)| **host == map.host)
+        {
+            return Err(Fault::conflict(format!(
+                "host {} sees LUN {} already, as number {number}",
+                map.host, map.lun
+            ))
+            .fix(format!(
+                "to change it: srptgt unmap {} --host {}, then map again",
+                map.lun, map.host
+            )));
+        }
+        let number = match map.number {
+            Some(number) => number,
+            None => self.free_number(&map.host).ok_or_else(|| {
+                Fault::conflict(format!(
+                    "host {} has all LUN numbers from 0 to 255 in use",
+                    map.host
+                ))
+                .fix(format!("srptgt unmap LUN --host {}", map.host))
+            })?,
+        };
+        if let Some(other) = self.maps.get(&(map.host.clone(), number)) {
+            let free = self
+                .free_number(&map.host)
+                .map_or_else(String::new, |free| format!("{free} is free: "));
+            return Err(Fault::conflict(format!(
+                "LUN number {number} of host {} is {} already",
+                map.host, other.lun
+            ))
+            .fix(format!(
+                "{free}leave --lun out to have the lowest free number"
+            )));
+        }
+        let mapping = Mapping {
+            lun: map.lun.clone(),
+            read_only: map.read_only,
+        };
+        self.maps.insert((map.host.clone(), number), mapping);
+        Ok(number)
+    }
+
+    /// Unmaps, and returns the LUN number that it had.
+    pub(crate) fn unmap_lun(&mut self, lun: &Name, host: &Name) -> Result<u8, Fault> {
+        self.lun(lun)?;
+        self.host(host)?;
+        let number = self
+            .hosts_of(lun)
+            .find(|(name, ..)| *name == host)
+            .map(|(_, number, _)| number);
+        let number = number.ok_or_else(|| {
+            Fault::not_found(format!("host {host} does not see LUN {lun}"))
+                .fix(format!("srptgt lun show {lun} shows who does"))
+        })?;
+        self.maps.remove(&(host.clone(), number));
+        Ok(number)
+    }
+
+    pub(crate) fn add_portal(&mut self, portal: &Portal) -> Result<(), Fault> {
+        if self.portals.insert(portal.clone()) {
+            return Ok(());
+        }
+        Err(
+            Fault::conflict(format!("there is a portal {portal} already"))
+                .fix("srptgt portal list shows its state"),
+        )
+    }
+
+    pub(crate) fn remove_portal(&mut self, portal: &Portal) -> Result<(), Fault> {
+        if self.portals.remove(portal) {
+            return Ok(());
+        }
+        Err(Fault::not_found(format!("there is no portal {portal}"))
+            .fix("srptgt portal list shows what there is"))
+    }
+}
+
+/// The GUIDs that an edit adds, in order, with what is to be said about their forms.
+fn guids(edit: &HostEdit) -> Result<(Vec<Guid>, Notes), Fault> {
+    let (mut found, mut notes) = (Vec::new(), Notes::new());
+    for text in &edit.guids {
+        let parsed: ParsedGuid = text.parse().map_err(Fault::invalid)?;
+        found.push(parsed.guid);
+        notes.extend(parsed.note);
+    }
+    for text in &edit.ibstat {
+        let ports = ibstat::ports(text).map_err(Fault::invalid)?;
+        found.extend(ports.iter().map(|port| port.guid));
+    }
+    Ok((found, notes))
+}
+
+#[cfg(test)]
+mod tests;
