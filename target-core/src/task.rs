@@ -160,9 +160,9 @@ impl TaskTable {
     }
 
     /// Takes a task out of the table, and of the buffer queue when it waits there.
-    pub(crate) fn remove(&mut self, id: TaskId) -> Option<Task> {
+    pub(crate) fn remove(&mut self, id: TaskId) {
         self.leave_buffer_queue(id);
-        self.tasks.remove(id.into())
+        self.tasks.discard(id.into());
     }
 
     /// The task that has waited longest for a buffer, and what it is to do.

@@ -44,9 +44,10 @@ impl Unit {
         }
     }
 
-    /// Whether a command that waits may be able to go on after one has ended.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.task_set.dormant != 0 || self.waiting_for_orphan != 0
+    /// A task has left the task set. True when those that wait have to be looked at, and were not to be before.
+    pub(crate) fn becomes_unsettled(&mut self) -> bool {
+        let has_waiting = self.task_set.dormant != 0 || self.waiting_for_orphan != 0;
+        has_waiting && !std::mem::replace(&mut self.is_unsettled, true)
     }
 
     /// A task is no longer in this state.

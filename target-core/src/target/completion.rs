@@ -5,7 +5,6 @@ use iobuf::Buf;
 use crate::backend::{BlockCompletion, TaskId};
 use crate::counters::LunCounters;
 use crate::ending::Ending;
-use crate::nexus::LuId;
 use crate::opcode::{Data, Function, Row};
 use crate::request::{LOGICAL_UNIT_NOT_SUPPORTED, Work};
 use crate::sbc::block_error;
@@ -74,11 +73,7 @@ impl Target {
                 self.finish(id, ending);
             }
             Audience::TaskManagement => self.finish_aborted(id),
-            Audience::Nobody => {
-                if let Some(task) = self.remove(id) {
-                    self.tell_task_management(&task);
-                }
-            }
+            Audience::Nobody => self.forget(id),
         }
     }
 
@@ -90,25 +85,28 @@ impl Target {
 
     /// The task ends with an outcome.
     pub(super) fn finish(&mut self, id: TaskId, ending: Ending) {
-        if let Some(task) = self.remove(id) {
-            self.answer(&task.origin, Some(task.row), ending);
+        if let Some((origin, row)) = self.remove(id) {
+            self.answer(&origin, Some(row), ending);
         }
     }
 
     /// The task has stopped because task management wanted it to.
     pub(super) fn finish_aborted(&mut self, id: TaskId) {
-        let Some(task) = self.remove(id) else {
+        self.count_stopped(id);
+        let Some((origin, _)) = self.remove(id) else {
             return;
         };
         self.totals.aborted += 1;
-        let Origin {
-            nexus,
-            channel,
-            exchange,
-            ..
-        } = task.origin;
-        self.push(nexus, Next::Aborted { channel, exchange });
-        self.tell_task_management(&task);
+        let (channel, exchange) = (origin.channel, origin.exchange);
+        self.push(origin.nexus, Next::Aborted { channel, exchange });
+        self.answer_requests();
+    }
+
+    /// The task has stopped, and nobody hears of it but task management.
+    pub(super) fn forget(&mut self, id: TaskId) {
+        self.count_stopped(id);
+        self.remove(id);
+        self.answer_requests();
     }
 
     /// The only place where commands are answered.
@@ -131,9 +129,9 @@ impl Target {
     }
 
     /// The only place where tasks leave the table.
-    pub(super) fn remove(&mut self, id: TaskId) -> Option<Task> {
+    fn remove(&mut self, id: TaskId) -> Option<(Origin, &'static Row)> {
         let task = self.tasks.get(id)?;
-        let lu = task.lu;
+        let (lu, left) = (task.lu, (task.origin, task.row));
         if let Some(unit) = self.units.get_mut(lu.0) {
             unit.leave_state(task.state);
             let list = match task.audience {
@@ -144,12 +142,15 @@ impl Target {
                 }
             };
             self.tasks.in_unit.remove(list, id.index);
+            if unit.becomes_unsettled() {
+                self.unsettled.push(lu);
+            }
             if unit.is_over() {
                 self.units.remove(lu.0);
             }
         }
-        self.unsettle(lu);
-        self.tasks.remove(id)
+        self.tasks.remove(id);
+        Some(left)
     }
 
     /// Nobody waits any more for the task, which is in the back end.
@@ -169,16 +170,7 @@ impl Target {
             .in_unit
             .remove(&mut unit.task_set.tasks, id.index);
         self.tasks.in_unit.push_back(&mut unit.orphans, id.index);
-        self.unsettle(lu);
-    }
-
-    /// A task has left a task set: those that wait are looked at before the event is over.
-    fn unsettle(&mut self, lu: LuId) {
-        if let Some(unit) = self.units.get_mut(lu.0)
-            && unit.has_waiting()
-            && !unit.is_unsettled
-        {
-            unit.is_unsettled = true;
+        if unit.becomes_unsettled() {
             self.unsettled.push(lu);
         }
     }

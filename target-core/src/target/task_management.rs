@@ -175,11 +175,17 @@ impl Target {
         }
     }
 
-    /// A task that somebody may wait for has stopped.
-    pub(super) fn tell_task_management(&mut self, task: &Task) {
-        for pending in self.pending.iter_mut().filter(|p| p.scope.covers(task)) {
-            pending.tasks -= 1;
+    /// A task that requests may wait for has stopped; they are answered once everybody else knows.
+    pub(super) fn count_stopped(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(id) {
+            for pending in self.pending.iter_mut().filter(|p| p.scope.covers(task)) {
+                pending.tasks -= 1;
+            }
         }
+    }
+
+    /// Answers the requests that have nothing to wait for any more.
+    pub(super) fn answer_requests(&mut self) {
         while let Some(done) = self.pending.iter().position(|pending| pending.tasks == 0) {
             let Pending {
                 nexus,

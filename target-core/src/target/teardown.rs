@@ -112,8 +112,8 @@ impl Target {
             if audience == Audience::Initiator {
                 self.push(nexus, Next::Cancel(id));
             }
-        } else if let Some(task) = self.remove(id) {
-            self.tell_task_management(&task);
+        } else {
+            self.forget(id);
         }
     }
 
