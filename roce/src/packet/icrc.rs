@@ -73,11 +73,14 @@ impl Default for Icrc {
 impl Icrc {
     /// Fills the table.
     pub fn new() -> Self {
-        let shifts = (0..=LONGEST / 4)
-            .map(|words| {
-                let bits = 32 + 8 * bytes_behind_identification(4 * words);
-                (power_of_x(bits), power_of_x(u64::from(u32::MAX) - bits))
-            })
+        let first = 32 + 8 * bytes_behind_identification(0);
+        let step = (power_of_x(32), inverse_power_of_x(32));
+        let start = (power_of_x(first), inverse_power_of_x(first));
+        let next = |&(shift, inverse): &(u32, u32)| {
+            Some((multiply(shift, step.0), multiply(inverse, step.1)))
+        };
+        let shifts = std::iter::successors(Some(start), next)
+            .take(LONGEST / 4 + 1)
             .collect();
         Self { shifts }
     }
@@ -154,7 +157,7 @@ impl Icrc {
             .flatten();
         tabulated.unwrap_or_else(|| {
             let bits = 32 + 8 * bytes_behind_identification(udp_payload_len);
-            (power_of_x(bits), power_of_x(u64::from(u32::MAX) - bits))
+            (power_of_x(bits), inverse_power_of_x(bits))
         })
     }
 }
@@ -164,9 +167,7 @@ fn is_ipv4(ends: &Ends) -> bool {
 }
 
 fn bytes_behind_identification(udp_payload_len: usize) -> u64 {
-    let behind =
-        BEHIND_IDENTIFICATION + UDP_HEADER_LEN + udp_payload_len - ICRC_LEN.min(udp_payload_len);
-    behind as u64
+    (BEHIND_IDENTIFICATION + UDP_HEADER_LEN + udp_payload_len - ICRC_LEN) as u64
 }
 
 fn whole(ends: &Ends, body: &[u8], udp_payload_len: usize, flags: u8) -> u32 {
@@ -264,6 +265,11 @@ fn multiply(a: u32, mut b: u32) -> u32 {
         b = b >> 1 ^ POLYNOMIAL & (b & 1).wrapping_neg();
     }
     product
+}
+
+/// x to the power -`exponent`: x has order 2^32 - 1.
+fn inverse_power_of_x(exponent: u64) -> u32 {
+    power_of_x(u64::from(u32::MAX) - exponent % u64::from(u32::MAX))
 }
 
 /// x to the power `exponent`, bit-reflected.

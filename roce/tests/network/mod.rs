@@ -1,10 +1,12 @@
 //! Two nodes and a bad network in one thread, under virtual time and a seed.
 
+#![allow(dead_code, reason = "every test file uses another part")]
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 
-use roce::cm::{Accept, CmConfig, Connect, ConnectionId, Event, tcp_service_id};
+use roce::cm::{Accept, CmConfig, Connect, ConnectRequest, ConnectionId, Event, tcp_service_id};
 use roce::memory::{Access, Key, Pd, Region, RegionHandle};
 use roce::packet::UDP_PORT;
 use roce::qp::{Path, PathMtu, QueuePairConfig, Tuning};
@@ -65,7 +67,6 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(ip: &str, secret: u64, tuning: Tuning, cm: CmConfig) -> Self {
         let cm = CmConfig {
-            ca_guid: secret,
             max_mtu: PathMtu::Mtu4096,
             ..cm
         };
@@ -138,6 +139,8 @@ pub(crate) struct Network {
     pub(crate) now_us: u64,
     pub(crate) random: Random,
     pub(crate) weather: Weather,
+    /// Packets for which this says so are lost.
+    pub(crate) lose: Option<fn(&[u8]) -> bool>,
     flying: BinaryHeap<Reverse<(u64, u64)>>,
     packets: std::collections::HashMap<u64, Flying>,
     sequence: u64,
@@ -149,15 +152,20 @@ impl Network {
     }
 
     pub(crate) fn with_config(seed: u64, weather: Weather, tuning: Tuning, cm: CmConfig) -> Self {
-        let hosts = vec![
-            Host::new("10.0.0.1", seed * 2 + 1, tuning, cm),
-            Host::new("10.0.0.2", seed * 2 + 2, tuning, cm),
-        ];
+        let host = |ip: &str, number: u64| {
+            let cm = CmConfig {
+                ca_guid: number,
+                ..cm
+            };
+            Host::new(ip, seed * 2 + number, tuning, cm)
+        };
+        let hosts = vec![host("10.0.0.1", 1), host("10.0.0.2", 2)];
         Self {
             hosts,
             now_us: 1000,
             random: Random(seed),
             weather,
+            lose: None,
             flying: BinaryHeap::new(),
             packets: std::collections::HashMap::new(),
             sequence: 0,
@@ -176,7 +184,8 @@ impl Network {
         let Some(to) = self.hosts.iter().position(|host| host.ip == at.ip()) else {
             return;
         };
-        if self.random.chance(self.weather.loss) {
+        let lost = self.lose.is_some_and(|lose| lose(&bytes));
+        if lost || self.random.chance(self.weather.loss) {
             return;
         }
         if self.random.chance(self.weather.corruption) {
@@ -323,11 +332,8 @@ impl Network {
 
     fn accept_one(&mut self, depth: u8) -> Option<(QueuePairNumber, ConnectionId)> {
         let now = self.now_us;
+        let request = self.request(1)?;
         let host = &mut self.hosts[1];
-        let request = host.events.iter().find_map(|event| match event {
-            Event::ConnectRequest(request) => Some(*request),
-            _ => None,
-        })?;
         let far = host.queue_pair();
         let accept = Accept {
             responder_resources: depth,
@@ -345,6 +351,16 @@ impl Network {
             .events
             .iter()
             .any(|event| matches!(event, Event::Connected { connection, .. } if *connection == id))
+    }
+
+    pub(crate) fn request(&self, host: usize) -> Option<ConnectRequest> {
+        self.hosts[host]
+            .events
+            .iter()
+            .find_map(|event| match event {
+                Event::ConnectRequest(request) => Some(*request),
+                _ => None,
+            })
     }
 
     pub(crate) fn disconnected(&self, host: usize, id: ConnectionId) -> bool {
