@@ -1,7 +1,7 @@
 # Names only: what each one does is in `cargo xtask`. The packages come first because cargo needs a linker.
 
-.PHONY: demo test fuzz
+.PHONY: demo test bench fuzz
 
-demo test fuzz:
+demo test bench fuzz:
 	@testbed/packages.sh
 	@cargo xtask $@

@@ -1,6 +1,7 @@
 #!/bin/sh
-# The Debian packages that building and testing need. Installs what is missing when run as root; otherwise says the
-# exact command. A shell script, because cargo itself needs a linker before it can run anything.
+# The Debian packages that building and testing need, and those that are named as arguments. Installs what is missing
+# when run as root; otherwise says the exact command. A shell script, because cargo itself needs a linker before it
+# can run anything.
 set -eu
 
 compiler="gcc libc6-dev make"
@@ -8,7 +9,7 @@ kernel="flex bison bc libelf-dev libssl-dev xz-utils debian-archive-keyring"
 guest="busybox-static iproute2 kmod util-linux procps rdma-core ibverbs-providers infiniband-diags rdmacm-utils
        fio sg3-utils e2fsprogs xfsprogs"
 layout="libibverbs1 libibverbs-dev librdmacm1 librdmacm-dev libibumad-dev"
-all=$(echo $compiler $kernel $guest $layout)
+all=$(echo $compiler $kernel $guest $layout "$@")
 
 if ! command -v dpkg-query > /dev/null; then
     echo "This is not Debian, so nothing was checked. The tests need what Debian calls: $all" >&2

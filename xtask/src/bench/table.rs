@@ -26,7 +26,7 @@ pub(super) fn markdown(results: &Results) -> String {
         "{table}\n\n\
          A microsecond here is a thousand instructions of initiator, soft RDMA and target together, counted by an \
          emulator with one processor: the figures do not depend on the machine, and show nothing of caches, \
-         interrupts or parallel work. Mean latency divided by the depth. Kernel: {}; srptgt: {}; {}.\n{}",
+         interrupts or parallel work. Mean latency divided by the depth. Kernel: {}; srptgt: {}; {}.\n{}\n",
         results.kernel,
         results.commit,
         results.date,
@@ -71,7 +71,7 @@ fn failures(results: &Results) -> String {
     let failed = results.jobs.iter().flat_map(|job| {
         let of = |peer, figure: Result<f64, &str>| {
             let reason = figure.err()?.to_owned();
-            Some(format!("\n- {}, {peer}: {reason}\n", job.title))
+            Some(format!("\n- {}, {peer}: {reason}", job.title))
         };
         [of("LIO", job.lio_us()), of("srptgt", job.srptgt_us())]
     });

@@ -1,0 +1,41 @@
+# The daemon as a peer: a release build with a block LUN on the ramdisk. Sourced by run.sh.
+srptgt_listen=$address:5556
+
+srptgt() { /run/srptgt/srptgt "$@" --api /run/srptgt/api; }
+
+peer_up() {
+    mkdir -p /run/srptgt
+    # From memory, as an installed program would be after its first use.
+    cp $bed/srptgt /run/srptgt/srptgt
+    srptgt serve --state /run/srptgt/state > $out/daemon.log 2>&1 &
+    daemon=$!
+    for attempt in $(seq 100); do
+        srptgt status > /dev/null 2>&1 && break
+        sleep 0.1
+    done
+    {
+        srptgt lun add bench --block /dev/ram0 &&
+            srptgt host add initiator --guid 0x$guid &&
+            srptgt map bench --host initiator --lun 0 &&
+            srptgt portal add srp $srptgt_listen
+    } > $out/setup.log 2>&1 || return 1
+    log_in "$(srptgt portal list --output json | grep -o "id_ext=[^\"]*dest=$srptgt_listen" | head -n 1)"
+}
+
+peer_counters() { srptgt status --output json; }
+
+trace_begin() {
+    strace -c -f -o $out/$1.strace -p $daemon 2> $out/$1.strace.log &
+    tracer=$!
+    until grep -q attached $out/$1.strace.log; do sleep 0.1; done
+}
+
+trace_end() {
+    kill -INT $tracer
+    wait $tracer
+}
+
+peer_down() {
+    kill -TERM $daemon
+    wait $daemon
+}
