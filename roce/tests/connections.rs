@@ -508,6 +508,43 @@ fn a_restarted_peer_gets_rid_of_its_stale_connection() {
 }
 
 #[test]
+fn a_restarted_listener_is_not_taken_for_its_former_self() {
+    let mut network = network(3);
+    let pair = network.connect(PathMtu::Mtu1024, 1);
+    network.settle(10_000);
+    let cm = CmConfig {
+        ca_guid: 2,
+        ..CmConfig::default()
+    };
+    network.hosts[1] = Host::new("10.0.0.2", 77, Tuning::default(), cm);
+    network.hosts[1].node.listen(tcp_service_id(PORT));
+    network.hosts[0].events.clear();
+    let (_, id) = begin(&mut network, PORT);
+    network.run_until(1_000_000, |network| network.request(1).is_some());
+    let asked = network.request(1).expect("asked").connection;
+    let qp = network.hosts[1].queue_pair();
+    assert_eq!(qp, pair.far, "the number of its former life");
+    let accept = Accept {
+        responder_resources: 1,
+        initiator_depth: 1,
+        private_data: b"",
+    };
+    let now = network.now_us;
+    network.hosts[1]
+        .node
+        .accept(asked, qp, &accept, now)
+        .expect("waiting");
+    network.settle(100_000);
+    let stale = RejectReason::STALE_CONNECTION;
+    assert!(network.hosts[0].events.iter().any(|event| {
+        matches!(event, Event::Rejected { connection, reason, .. }
+            if *connection == id && *reason == stale)
+    }));
+    assert!(network.disconnected(0, pair.near_id));
+    assert_eq!(network.hosts[1].node.state(qp), Some(State::Error));
+}
+
+#[test]
 fn too_much_private_data_is_the_callers_fault() {
     let mut network = network(3);
     let qp = network.hosts[0].queue_pair();

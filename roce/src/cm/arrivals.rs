@@ -10,6 +10,7 @@ use super::{
 };
 use crate::qp::{Path, PathMtu};
 use crate::statistics::Statistics;
+use crate::work::QueuePairNumber;
 
 /// Status of a SIDR_REP: nobody has that service.
 const SIDR_UNSUPPORTED: u8 = 1;
@@ -229,33 +230,75 @@ impl ConnectionManager {
     }
 
     fn handle_rep(&mut self, rep: &Rep, arrival: &mut Arrival<'_>) -> bool {
-        let min_rnr_timer = self.config.min_rnr_timer;
         let id = ConnectionId(rep.ids.remote);
-        let found = self.table.get_mut(id);
+        let found = self.table.get(id);
         let Some(connection) = found.filter(|found| arrival.is_on(&found.path)) else {
             return false;
         };
         match (connection.phase, connection.qp) {
             (Phase::ReqSent, Some(qp)) => {
-                connection.stop_repeating();
-                connection.peer = Peer {
-                    id: rep.ids.local,
-                    ca_guid: rep.ca_guid,
-                    qpn: rep.qpn,
-                };
-                connection.peer_psn = rep.starting_psn;
-                let terms = &mut connection.terms;
-                terms.rnr_retry = rep.rnr_retry;
-                terms.initiator_depth = terms.initiator_depth.min(rep.responder_resources);
-                let step = make_ready(connection, qp, min_rnr_timer);
-                self.steps.push_back(step);
-                self.table.index_peer(id);
-                self.establish(id, rep.private_data);
+                if let Some(old) = self.table.find_by_peer_qp(rep.ca_guid, rep.qpn) {
+                    return self.refuse_stale_rep(id, old, rep, arrival);
+                }
+                self.conclude(id, qp, rep);
             }
             (Phase::Established, _) if connection.peer.id == rep.ids.local => {}
             _ => return false,
         }
         self.send_rtu(id, arrival.statistics);
+        true
+    }
+
+    /// The peer agrees: its terms are taken over, the queue pair made ready.
+    fn conclude(&mut self, id: ConnectionId, qp: QueuePairNumber, rep: &Rep) {
+        let min_rnr_timer = self.config.min_rnr_timer;
+        let Some(connection) = self.table.get_mut(id) else {
+            return;
+        };
+        connection.stop_repeating();
+        connection.peer = Peer {
+            id: rep.ids.local,
+            ca_guid: rep.ca_guid,
+            qpn: rep.qpn,
+        };
+        connection.peer_psn = rep.starting_psn;
+        let terms = &mut connection.terms;
+        terms.rnr_retry = rep.rnr_retry;
+        terms.initiator_depth = terms.initiator_depth.min(rep.responder_resources);
+        let step = make_ready(connection, qp, min_rnr_timer);
+        self.steps.push_back(step);
+        self.table.index_peer(id);
+        self.establish(id, rep.private_data);
+    }
+
+    /// The peer answers with a queue pair that another connection here still uses: neither can go on.
+    fn refuse_stale_rep(
+        &mut self,
+        id: ConnectionId,
+        old: ConnectionId,
+        rep: &Rep,
+        arrival: &mut Arrival<'_>,
+    ) -> bool {
+        let rej = Rej {
+            ids: Ids {
+                local: id.0,
+                remote: rep.ids.local,
+            },
+            answered: Answered::Rep,
+            reason: RejectReason::STALE_CONNECTION,
+            additional: 0,
+            private_data: PrivateData::default(),
+        };
+        self.reply(Message::Rej(rej), arrival);
+        self.end_stale(old, arrival);
+        let qp = self.table.get(id).and_then(|connection| connection.qp);
+        self.forget(id, Phase::ReqSent);
+        self.tell(Event::Rejected {
+            connection: id,
+            qp,
+            reason: RejectReason::STALE_CONNECTION,
+            private_data: PrivateData::default(),
+        });
         true
     }
 

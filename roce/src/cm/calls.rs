@@ -332,6 +332,7 @@ impl ConnectionManager {
         };
         connection.enter_time_wait(now_us);
         let qp = connection.qp;
+        self.table.release_peer_qp(id);
         self.steps.extend(qp.map(Step::Fail));
         self.touch(id);
         self.tell(Event::Disconnected { connection: id, qp });

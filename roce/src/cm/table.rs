@@ -100,6 +100,13 @@ impl Table {
         self.by_peer_qp.get(&(ca_guid, qpn)).copied()
     }
 
+    /// The connection is over: the peer may use its queue pair number again.
+    pub(crate) fn release_peer_qp(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.get(id).map(|connection| connection.peer) {
+            remove_if(&mut self.by_peer_qp, (peer.ca_guid, peer.qpn), id);
+        }
+    }
+
     /// Forgets a connection.
     pub(crate) fn remove(&mut self, id: ConnectionId) {
         let Some(index) = self.index(id) else { return };
