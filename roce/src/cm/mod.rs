@@ -212,6 +212,3 @@ pub(crate) struct OutgoingMad {
     pub(crate) path: Path,
     pub(crate) mad: [u8; MAD_LEN],
 }
-
-#[cfg(test)]
-mod tests;
