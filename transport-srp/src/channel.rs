@@ -213,13 +213,12 @@ impl port::Channel for Channel {
         if slot.state == State::Fetching {
             return self.complete_table(exchange, &buf);
         }
-        slot.pulls = slot.pulls.saturating_sub(1);
-        let (task, last) = (slot.task, slot.pulls == 0);
-        if slot.state != State::Aborted {
-            self.events.push_back(ChannelEvent::DataOut { task, buf });
-        } else if last {
-            self.end_exchange(exchange);
+        slot.pulling = false;
+        let task = slot.task;
+        if slot.state == State::Aborted {
+            return self.end_exchange(exchange);
         }
+        self.events.push_back(ChannelEvent::DataOut { task, buf });
     }
 
     fn pull_data_out(&mut self, exchange: ExchangeId, task: TaskId, offset: u32, buf: Buf) {
@@ -230,8 +229,10 @@ impl port::Channel for Channel {
         if self.closed {
             return;
         }
+        // `ChannelEvent::DataOut` does not say which bytes came, so there is one pull of a command at a time.
+        debug_assert!(!slot.pulling, "a second pull of {exchange:?}");
         slot.task = task;
-        slot.pulls += 1;
+        slot.pulling = true;
         self.outbox.push_back(Outgoing::Pull {
             exchange,
             offset,
@@ -252,18 +253,11 @@ impl port::Channel for Channel {
             return;
         };
         slot.state = State::Aborted;
-        if slot.pulls == 0 {
-            return self.end_exchange(exchange);
-        }
         let queued = self.outbox.len();
         self.outbox
             .retain(|outgoing| !outgoing.is_pull_of(exchange));
-        let dropped = queued - self.outbox.len();
-        // What the NIC still reads ends the exchange when it is done.
-        slot.pulls = slot
-            .pulls
-            .saturating_sub(u32::try_from(dropped).unwrap_or(u32::MAX));
-        if slot.pulls == 0 {
+        // What the NIC reads already ends the exchange when it is done.
+        if !slot.pulling || self.outbox.len() < queued {
             self.end_exchange(exchange);
         }
     }

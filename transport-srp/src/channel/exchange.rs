@@ -28,10 +28,10 @@ pub(super) struct Exchange {
     pub(super) segments: Vec<RemoteSegment>,
     /// How many of the segments are the Data-Out Buffer's; they come first.
     pub(super) data_out_segments: usize,
-    /// Whose RDMA READs are under way.
+    /// Whose Data-Out Buffer is being pulled.
     pub(super) task: TaskId,
-    /// RDMA READs of the Data-Out Buffer that are queued or under way.
-    pub(super) pulls: u32,
+    /// An RDMA READ of the Data-Out Buffer is queued or under way.
+    pub(super) pulling: bool,
     pub(super) state: State,
     generation: u16,
 }
@@ -69,7 +69,7 @@ impl Exchanges {
         exchange.tag = tag;
         exchange.state = State::Executing;
         exchange.data_out_segments = 0;
-        exchange.pulls = 0;
+        exchange.pulling = false;
         exchange.segments.clear();
         Some(id(index, exchange.generation))
     }
@@ -87,7 +87,7 @@ impl Exchanges {
                 index: 0,
                 generation: 0,
             },
-            pulls: 0,
+            pulling: false,
             state: State::Free,
             generation: 0,
         });

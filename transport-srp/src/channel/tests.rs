@@ -306,19 +306,21 @@ fn a_write_is_pulled_from_any_offset() {
     let command = rig.command();
     assert_eq!((command.data_in_len, command.data_out_len), (0, 1024));
     let exchange = command.exchange;
-    for (offset, len) in [(0, 512), (256, 600)] {
+    let pulls = [
+        (0, 512, vec![segment(0x1000, 512)]),
+        (256, 600, vec![segment(0x1100, 256), segment(0x4000, 344)]),
+    ];
+    for (offset, len, segments) in pulls {
         let buf = rig.data.take(len).expect("room");
         rig.channel.pull_data_out(exchange, TASK, offset, buf);
-    }
-    assert_eq!(rig.posted().segments, [segment(0x1000, 512)]);
-    let second = rig.posted();
-    let parts = [segment(0x1100, 256), segment(0x4000, 344)];
-    assert_eq!(second.segments, parts);
-    let (pulled, buf) = second.pull.expect("a pull");
-    rig.channel.handle_pulled(pulled, buf);
-    match rig.event() {
-        ChannelEvent::DataOut { task, buf } => assert_eq!((task, buf.len()), (TASK, 600)),
-        other => panic!("{other:?}"),
+        let posted = rig.posted();
+        assert_eq!(posted.segments, segments);
+        let (pulled, buf) = posted.pull.expect("a pull");
+        rig.channel.handle_pulled(pulled, buf);
+        match rig.event() {
+            ChannelEvent::DataOut { task, buf } => assert_eq!((task, buf.len()), (TASK, len)),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -767,6 +769,24 @@ fn a_shutdown_says_goodbye_once() {
 }
 
 #[test]
+fn a_shutdown_sends_what_is_answered_and_reads_no_more() {
+    let mut rig = Rig::new(8);
+    let data = direct_to_bytes(segment(0x1000, 512));
+    rig.send(Iu::Cmd(write(1, BufferFormat::DIRECT, 0, &data)));
+    let pulling = rig.command().exchange;
+    rig.send(Iu::Cmd(plain(2)));
+    let answered = rig.command().exchange;
+    let buf = rig.data.take(512).expect("room");
+    rig.channel.pull_data_out(pulling, TASK, 0, buf);
+    rig.finish(answered);
+    rig.channel.handle_shutdown();
+    assert_eq!(rig.posted().rsp().tag, 2);
+    assert!(matches!(rig.posted().iu(), Iu::TLogout(_)));
+    assert!(rig.post().is_none());
+    assert_eq!(rig.data.level().in_use_bytes, 0);
+}
+
+#[test]
 fn an_answer_to_an_event_report_does_no_harm() {
     let mut rig = Rig::new(8);
     rig.send(Iu::AerRsp(AerRsp { tag: 1 }));
@@ -795,6 +815,19 @@ fn an_idle_channel_is_small() {
     assert_eq!(rig.channel.poll_timeout(), None);
     let idle = rig.channel.heap_bytes() + size_of::<Channel>();
     assert!(idle < 16 * 1024, "{idle} bytes");
+}
+
+/// Responses that wait for message buffers hold memory that cannot be given back: the timer rests meanwhile.
+#[test]
+fn memory_in_use_does_not_keep_the_timer_running() {
+    let mut rig = Rig::new(128);
+    for tag in 0..128 {
+        rig.send(Iu::Cmd(plain(tag)));
+        let exchange = rig.command().exchange;
+        rig.finish(exchange);
+    }
+    rig.channel.handle_timeout(IDLE_MS);
+    assert_eq!(rig.channel.poll_timeout(), Some(2 * IDLE_MS));
 }
 
 /// After the first round no list or queue grows any more.

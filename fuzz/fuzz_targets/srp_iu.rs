@@ -1,0 +1,13 @@
+//! Any message is read or refused, and means the same after it was written again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+// Shared with the replay test; each target uses a part of it.
+#[allow(dead_code)]
+#[path = "../../transport-srp/tests/model/mod.rs"]
+mod model;
+
+fuzz_target!(|bytes: &[u8]| {
+    model::information_unit(bytes);
+});
