@@ -197,6 +197,7 @@ pub struct Accept<'a> {
 
 /// What the node has to do to queue pairs.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "rare, and moved once")]
 pub(crate) enum Step {
     /// To RTR and RTS.
     MakeReady(QueuePairNumber, RtrAttributes, RtsAttributes),

@@ -1,0 +1,11 @@
+//! Any series of packets, with the right ICRC, leaves everything outside the window alone.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+// Shared with the replay test; each target uses a part of it.
+#[allow(dead_code)]
+#[path = "../../roce/tests/fuzzed/mod.rs"]
+mod fuzzed;
+
+fuzz_target!(|bytes: &[u8]| fuzzed::packet(bytes));
