@@ -167,7 +167,8 @@ impl Worker {
     /// arms the completion queues first and looks once more, because a completion that came before gives no event.
     fn turn(&mut self) -> std::io::Result<()> {
         let full = self.work() >= adapter::BATCH;
-        let more = full || self.cm_ready || self.arm() && self.work() > 0;
+        let more =
+            full || self.cm_ready || self.arm() && self.work() > 0 || self.requests.has_ended();
         let wait = if more {
             Wait::No
         } else {
