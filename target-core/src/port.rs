@@ -19,7 +19,7 @@ pub trait Channel {
     fn handle_pulled(&mut self, exchange: ExchangeId, buf: Buf);
 
     /// The core wants `buf` filled from the Data-Out Buffer of this command, from byte `offset` of it on.
-    /// Answered by [`ChannelEvent::DataOut`] with the same `task`.
+    /// Answered by [`ChannelEvent::DataOut`] with the same `task`; a command has one such request at a time.
     fn pull_data_out(&mut self, exchange: ExchangeId, task: TaskId, offset: u32, buf: Buf);
 
     /// A command has finished; the exchange ends when its response is on its way.
@@ -42,6 +42,12 @@ pub trait Channel {
 
     /// The next thing to post on the queue pair, in order.
     fn poll_transmit(&mut self) -> Option<Transmit<'_>>;
+
+    /// Whether something waits to be posted. True after `poll_transmit` gave `None` when there was no buffer for
+    /// a message: the driver asks again when a SEND has given one back, on whatever channel.
+    fn has_transmit(&self) -> bool {
+        false
+    }
 
     /// When to call `handle_timeout`.
     fn poll_timeout(&self) -> Option<u64>;
