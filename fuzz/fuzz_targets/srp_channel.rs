@@ -1,4 +1,5 @@
-//! A channel under any script of requests, answers, aborts and raw bytes keeps what its model demands.
+//! A channel under any script of requests, answers, aborts and raw bytes keeps what its model
+//! demands.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,10 +1,11 @@
-//! The state machine of one RDMA channel, from the login response to the logout (SRP r16a clause 5).
+//! The state machine of one RDMA channel, from the login response to the logout (SRP r16a clause
+//! 5).
 //!
-//! Messages come in by `handle_recv`; commands and task management requests go out as events in the order in
-//! which they came, also when some of them must first fetch a part of their indirect table. The core's answers
-//! come in by the other `handle_*`, and what is to be posted goes out by `poll_transmit`. The tag is echoed
-//! exactly and never looked at: an initiator that uses a tag twice gets both answers, and an ABORT TASK then
-//! means whatever the core finds.
+//! Messages come in by `handle_recv`; commands and task management requests go out as events in the
+//! order in which they came, also when some of them must first fetch a part of their indirect
+//! table. The core's answers come in by the other `handle_*`, and what is to be posted goes out by
+//! `poll_transmit`. The tag is echoed exactly and never looked at: an initiator that uses a tag
+//! twice gets both answers, and an ABORT TASK then means whatever the core finds.
 
 mod answer;
 mod counters;
@@ -40,9 +41,6 @@ const IDLE_QUEUE: usize = 4;
 const IDLE_QUEUES: usize = 8 * IDLE_QUEUE;
 
 /// One RDMA channel, as a target.
-///
-/// When the message pool is empty, `poll_transmit` gives `None` although [`Channel::has_transmit`] is true: the
-/// driver asks again after a SEND has given its buffer back.
 #[derive(Debug)]
 pub struct Channel {
     id: ChannelId,
@@ -64,11 +62,13 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// A channel after its login response. `messages` has buffers of at least 64 bytes for messages, `tables`
-    /// has buffers for external indirect tables (up to 64 KiB is ever asked for).
+    /// A channel after its login response. `messages` has buffers of at least 64 bytes for
+    /// messages, `tables` has buffers for external indirect tables (up to 64 KiB is ever asked
+    /// for).
     ///
     /// # Panics
-    /// When the buffers of `messages` are too small: a mistake of the program that sets the pools up.
+    /// When the buffers of `messages` are too small: a mistake of the program that sets the pools
+    /// up.
     pub fn new(id: ChannelId, login: Negotiated, messages: Pool, tables: Pool) -> Self {
         let largest = messages.largest();
         assert!(
@@ -102,18 +102,14 @@ impl Channel {
         self.credit.in_exchanges()
     }
 
-    /// Memory in bytes that the channel holds on the heap, without what its buffers hold in their pools.
+    /// Memory in bytes that the channel holds on the heap, without what its buffers hold in their
+    /// pools.
     pub fn heap_bytes(&self) -> usize {
         self.exchanges.heap_bytes()
             + self.arrivals.capacity() * size_of::<Arrival>()
             + self.events.capacity() * size_of::<ChannelEvent>()
             + self.outbox.capacity() * size_of::<Outgoing>()
             + self.posted.capacity() * size_of::<RemoteSegment>()
-    }
-
-    /// Whether something waits to be posted.
-    pub fn has_transmit(&self) -> bool {
-        !self.outbox.is_empty() || self.owes_offer()
     }
 
     fn owes_offer(&self) -> bool {
@@ -229,7 +225,8 @@ impl port::Channel for Channel {
         if self.closed {
             return;
         }
-        // `ChannelEvent::DataOut` does not say which bytes came, so there is one pull of a command at a time.
+        // `ChannelEvent::DataOut` does not say which bytes came, so there is one pull of a command
+        // at a time.
         debug_assert!(!slot.pulling, "a second pull of {exchange:?}");
         slot.task = task;
         slot.pulling = true;
@@ -310,6 +307,10 @@ impl port::Channel for Channel {
                 }
             },
         }
+    }
+
+    fn has_transmit(&self) -> bool {
+        !self.outbox.is_empty() || self.owes_offer()
     }
 
     fn poll_timeout(&self) -> Option<u64> {

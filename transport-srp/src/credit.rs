@@ -1,26 +1,30 @@
 //! Request limit accounting (SRP r16a 4.5, 5.3).
 //!
-//! A login gives the initiator `limit` credits. Each SRP_CMD and SRP_TSK_MGMT takes one; it is owed back when
-//! the exchange ends, and goes out in the REQUEST LIMIT DELTA of the next response. An exchange that ends with
-//! a response gives its own credit back by it, so normally nothing is ever owed for long.
+//! A login gives the initiator `limit` credits. Each SRP_CMD and SRP_TSK_MGMT takes one; it is owed
+//! back when the exchange ends, and goes out in the REQUEST LIMIT DELTA of the next response. An
+//! exchange that ends with a response gives its own credit back by it, so normally nothing is ever
+//! owed for long.
 //!
-//! Credits can be left without a carrier in one way: commands end without a response. Commands that the same
-//! initiator aborted are no trouble, since the task management response follows and carries their credits. But
-//! a CLEAR TASK SET or LOGICAL UNIT RESET of *another* initiator ends commands silently, and so does an abort
-//! whose RDMA READ was still under way when the task management response left. When the initiator then has no
-//! request outstanding and at most the one credit left that Linux and ESXi keep for task management, no
-//! response will ever come to tell it, and it is starved: only then SRP_CRED_REQ is sent.
+//! Credits can be left without a carrier in one way: commands end without a response. Commands that
+//! the same initiator aborted are no trouble, since the task management response follows and
+//! carries their credits. But a CLEAR TASK SET or LOGICAL UNIT RESET of *another* initiator ends
+//! commands silently, and so does an abort whose RDMA READ was still under way when the task
+//! management response left. When the initiator then has no request outstanding and at most the one
+//! credit left that Linux and ESXi keep for task management, no response will ever come to tell it,
+//! and it is starved: only then SRP_CRED_REQ is sent.
 //!
-//! Old initiators do not know SRP_CRED_REQ and lose what it offers. So an offer that is not answered within
-//! [`OFFER_TIMEOUT_MS`] is withdrawn, its credits go out by the next response as ever, and this initiator gets
-//! no further one.
+//! Old initiators do not know SRP_CRED_REQ and lose what it offers. So an offer that is not
+//! answered within [`OFFER_TIMEOUT_MS`] is withdrawn, its credits go out by the next response as
+//! ever, and this initiator gets no further one.
 
 use thiserror::Error;
 
-/// How long in milliseconds the initiator may take to answer an SRP_CRED_REQ before it counts as not understood.
+/// How long in milliseconds the initiator may take to answer an SRP_CRED_REQ before it counts as
+/// not understood.
 pub const OFFER_TIMEOUT_MS: u64 = 5000;
 
-/// Credits that an initiator keeps for task management, so that with these alone it sends no command.
+/// Credits that an initiator keeps for task management, so that with these alone it sends no
+/// command.
 const RESERVED: u32 = 1;
 
 /// The initiator sent a request without a credit.
@@ -99,7 +103,8 @@ impl Credit {
         delta(granted)
     }
 
-    /// The initiator is starved: owed credits, no response to carry them, too few left to send a command.
+    /// The initiator is starved: owed credits, no response to carry them, too few left to send a
+    /// command.
     pub fn is_starved(&self) -> bool {
         self.owed > 0
             && self.in_exchanges() == 0
@@ -136,7 +141,8 @@ impl Credit {
         let Some(late) = self.withdrawn.filter(|offer| offer.tag == tag) else {
             return false;
         };
-        // It took the offer after all. What was told again by a response meanwhile cannot be called back.
+        // It took the offer after all. What was told again by a response meanwhile cannot be called
+        // back.
         let again = late.credits.min(self.owed);
         self.owed -= again;
         self.available += again;

@@ -1,8 +1,9 @@
 //! Where a command's data lies: descriptors to segments of the initiator's memory (SRP r16a 5.4.2).
 //!
-//! The received length bounds everything. An indirect table that is only partly in the message is fetched by
-//! RDMA READ: its missing entries, no more. Initiators are known to put the number of inline entries in the
-//! wrong one of the two count fields, so a command with one buffer is read by the sum of both.
+//! The received length bounds everything. An indirect table that is only partly in the message is
+//! fetched by RDMA READ: its missing entries, no more. Initiators are known to put the number of
+//! inline entries in the wrong one of the two count fields, so a command with one buffer is read by
+//! the sum of both.
 
 use std::ops::Range;
 
@@ -78,7 +79,8 @@ pub enum DataError {
         /// How many.
         length: u32,
     },
-    /// A command with buffers in both directions has more inline entries than its table, or a table outside.
+    /// A command with buffers in both directions has more inline entries than its table, or a table
+    /// outside.
     #[error(
         "a bidirectional command must carry its whole tables inline: {count} of {entries} entries came"
     )]
@@ -273,7 +275,8 @@ fn indirect(
     let descriptor = IndirectDesc::parse(place.bytes, place.offset, count)?;
     let entries = table_entries(descriptor.table)?;
     if counts.bidirectional && count != entries {
-        // Elsewhere a wrong count can be put right; here it decides where the other descriptor begins.
+        // Elsewhere a wrong count can be put right; here it decides where the other descriptor
+        // begins.
         return Err(DataError::BidirectionalTable { count, entries });
     }
     let listed_len = append(descriptor.partial_list, segments)?;
@@ -388,7 +391,8 @@ fn check_total(sum: u64, total: u32) -> Result<(), DataError> {
     Err(DataError::TotalLength { sum, total })
 }
 
-/// How many of the segments, from the first on, cover `len` bytes; all of them when they are shorter.
+/// How many of the segments, from the first on, cover `len` bytes; all of them when they are
+/// shorter.
 pub fn covering(segments: &[RemoteSegment], len: usize) -> usize {
     let mut left = len;
     segments
@@ -401,7 +405,8 @@ pub fn covering(segments: &[RemoteSegment], len: usize) -> usize {
         .count()
 }
 
-/// Appends to `out` the parts of the segments that hold bytes `offset` to `offset + len` of their buffer.
+/// Appends to `out` the parts of the segments that hold bytes `offset` to `offset + len` of their
+/// buffer.
 pub fn cut(segments: &[RemoteSegment], offset: u32, len: usize, out: &mut Vec<RemoteSegment>) {
     let mut skip = offset;
     let mut left = len;

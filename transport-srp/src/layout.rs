@@ -1,16 +1,20 @@
-//! Where a message lies in a receive buffer, so that immediate data can be written to a medium in place.
+//! Where a message lies in a receive buffer, so that immediate data can be written to a medium in
+//! place.
 
-/// Where `ib_srp` puts immediate data: an SRP_CMD with a 32-byte CDB and an immediate descriptor end here.
+/// Where `ib_srp` puts immediate data: an SRP_CMD with a 32-byte CDB and an immediate descriptor
+/// end here.
 pub const LINUX_IMM_DATA_OFFSET: u16 = 68;
 
-/// Alignment in bytes that immediate data gets at [`LINUX_IMM_DATA_OFFSET`]: enough for O_DIRECT anywhere.
+/// Alignment in bytes that immediate data gets at [`LINUX_IMM_DATA_OFFSET`]: enough for O_DIRECT
+/// anywhere.
 pub const IMMEDIATE_ALIGN_BYTES: usize = 4096;
 
 /// Alignment in bytes below which immediate data is not accepted: the smallest logical block.
 const LEAST_ALIGN_BYTES: u16 = 512;
 
-/// The longest initiator-to-target message in bytes unless configured otherwise: what `ib_srp` asks for by
-/// itself, 8 KiB of immediate data at its offset. With [`recv_layout`] it fills three pages exactly.
+/// The longest initiator-to-target message in bytes unless configured otherwise: what `ib_srp` asks
+/// for by itself, 8 KiB of immediate data at its offset. With [`recv_layout`] it fills three pages
+/// exactly.
 pub const DEFAULT_MAX_IT_IU_LEN: u32 = LINUX_IMM_DATA_OFFSET as u32 + 8192;
 
 /// How a shared receive queue's buffers are laid out.

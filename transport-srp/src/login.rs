@@ -1,7 +1,8 @@
 //! Login policy: what a login request asks, and the answer (SRP r16a 5.2 and 6.2 to 6.4).
 //!
-//! The policy knows one target port and no other channels. Whether the initiator is admitted, and what becomes
-//! of its other channels, is the caller's to decide; the answers for that are here too.
+//! The policy knows one target port and no other channels. Whether the initiator is admitted, and
+//! what becomes of its other channels, is the caller's to decide; the answers for that are here
+//! too.
 
 use thiserror::Error;
 
@@ -16,7 +17,8 @@ use crate::wire::{LoginRej, LoginReq, LoginRsp, WireError};
 /// The shortest maximum message length in bytes that an initiator may ask for (SRP r16a 6.2).
 pub const MIN_IT_IU_LEN: u32 = 64;
 
-/// The longest message in bytes that a channel sends; the initiator keeps a buffer of this size per request.
+/// The longest message in bytes that a channel sends; the initiator keeps a buffer of this size per
+/// request.
 pub const MAX_TI_IU_LEN: u32 = 256;
 
 /// Requests of one channel that may be outstanding unless configured otherwise.
@@ -63,8 +65,9 @@ impl LoginPolicy {
         }
     }
 
-    /// Reads a login request from private data, which may be longer than the request, and checks it.
-    /// `fabric_guid` is the initiator port's GUID as the fabric knows it, when the fabric has one.
+    /// Reads a login request from private data, which may be longer than the request, and checks
+    /// it. `fabric_guid` is the initiator port's GUID as the fabric knows it, when the fabric has
+    /// one.
     ///
     /// # Errors
     /// The refusal, with the tag that the reject must carry.
@@ -131,8 +134,8 @@ impl LoginPolicy {
         }
     }
 
-    /// The 52-byte login response to a request that [`LoginPolicy::examine`] found good, and what the channel
-    /// must know. `result` says what the caller did with the nexus's other channels.
+    /// The 52-byte login response to a request that [`LoginPolicy::examine`] found good, and what
+    /// the channel must know. `result` says what the caller did with the nexus's other channels.
     pub fn accept(
         &self,
         request: &LoginRequest,
@@ -155,8 +158,9 @@ impl LoginPolicy {
         (negotiated, response.to_bytes())
     }
 
-    /// An offset where the data would overlap the shortest command, or lie unaligned in our receive buffers,
-    /// is not refused: the initiator is told that there is no immediate data, and sends none.
+    /// An offset where the data would overlap the shortest command, or lie unaligned in our receive
+    /// buffers, is not refused: the initiator is told that there is no immediate data, and sends
+    /// none.
     fn takes_immediate(&self, offset: u16) -> bool {
         let least = Cmd::MIN_BYTES + IMMEDIATE_BYTES;
         self.immediate_data
@@ -175,8 +179,8 @@ pub struct LoginRequest {
     pub initiator_port: InitiatorPortId,
     /// The longest message in bytes that it wants to send.
     pub req_it_iu_len: u32,
-    /// [`MultichannelAction::SINGLE`]: other channels of the nexus must be closed before the answer.
-    /// [`MultichannelAction::MULTI`]: they go on.
+    /// [`MultichannelAction::SINGLE`]: other channels of the nexus must be closed before the
+    /// answer. [`MultichannelAction::MULTI`]: they go on.
     pub multichannel: MultichannelAction,
     /// Where it would put immediate data, when it asks for that.
     pub imm_data_offset: Option<u16>,
@@ -277,7 +281,8 @@ impl LoginRefusal {
             }
             Self::InsufficientResources => LoginRejReason::INSUFFICIENT_RESOURCES,
             Self::IuLengthTooLarge { .. } => LoginRejReason::REQ_IT_IU_LENGTH_TOO_LARGE,
-            // The standard's words for "not with this I_T nexus": wrong target, or an initiator without access.
+            // The standard's words for "not with this I_T nexus": wrong target, or an initiator
+            // without access.
             Self::OtherTarget(_) | Self::NotAdmitted => LoginRejReason::UNABLE_TO_ASSOCIATE_CHANNEL,
             Self::BufferFormats(_) => LoginRejReason::UNSUPPORTED_DESCRIPTOR_FORMAT,
             Self::MultichannelUnsupported => LoginRejReason::MULTI_CHANNEL_UNSUPPORTED,

@@ -1,12 +1,13 @@
-//! The 16-byte port identifiers of SRP on InfiniBand (SRP r16a annex B.2), in both orders of their halves.
+//! The 16-byte port identifiers of SRP on InfiniBand (SRP r16a annex B.2), in both orders of their
+//! halves.
 
 use std::fmt;
 
 use zerocopy::big_endian::U64;
 use zerocopy::transmute;
 
-/// Which half of a port identifier comes first on the wire. An initiator takes it from the I/O class that the
-/// target's I/O controller profile shows.
+/// Which half of a port identifier comes first on the wire. An initiator takes it from the I/O
+/// class that the target's I/O controller profile shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PortIdOrder {
     /// I/O class 0xff00, drafts up to revision 10: GUID, then extension.
@@ -15,7 +16,8 @@ pub enum PortIdOrder {
     Rev16a,
 }
 
-/// What a target is called in a login: `id_ext` and `ioc_guid` of an initiator's `add_target` string.
+/// What a target is called in a login: `id_ext` and `ioc_guid` of an initiator's `add_target`
+/// string.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TargetPortId {
     /// Identifier extension.
@@ -33,10 +35,12 @@ impl TargetPortId {
         }
     }
 
-    /// In which order a login must be meant that names this target by `bytes`, or `None` when it names another.
+    /// In which order a login must be meant that names this target by `bytes`, or `None` when it
+    /// names another.
     ///
-    /// When both halves are alike both orders fit. Then the login is taken for the published order, unless its
-    /// initiator port identifier begins with the GUID that the fabric itself gave for the initiator.
+    /// When both halves are alike both orders fit. Then the login is taken for the published order,
+    /// unless its initiator port identifier begins with the GUID that the fabric itself gave for
+    /// the initiator.
     pub fn order_of(
         self,
         bytes: &[u8; 16],
@@ -85,7 +89,8 @@ impl InitiatorPortId {
         }
     }
 
-    /// The other half, which the initiator fills as it likes; ESXi makes it up anew for each target.
+    /// The other half, which the initiator fills as it likes; ESXi makes it up anew for each
+    /// target.
     pub fn extension(&self) -> u64 {
         let (upper, lower) = halves(&self.bytes);
         match self.order {

@@ -1,8 +1,9 @@
 //! Information units as bytes and as values (SRP r16a clause 6).
 //!
-//! One file per family. Each has a raw struct with the field order of the standard's figure and a size that the
-//! compiler checks, and a typed value on top with `parse` and `emit`. The received length bounds every parse.
-//! Reserved bits are neither checked nor kept, as the standard allows a recipient; tags are opaque.
+//! One file per family. Each has a raw struct with the field order of the standard's figure and a
+//! size that the compiler checks, and a typed value on top with `parse` and `emit`. The received
+//! length bounds every parse. Reserved bits are neither checked nor kept, as the standard allows a
+//! recipient; tags are opaque.
 
 pub mod aer;
 pub mod cmd;
@@ -24,8 +25,8 @@ pub use logout::{ILogout, TLogout};
 pub use rsp::Rsp;
 pub use tsk_mgmt::TskMgmt;
 
-/// Declares a code of the standard: a newtype that keeps what came, with constants and a `Debug` that prints
-/// the standard's word.
+/// Declares a code of the standard: a newtype that keeps what came, with constants and a `Debug`
+/// that prints the standard's word.
 macro_rules! codes {
     ($(#[$doc:meta])* $name:ident($int:ty) { $($(#[$code_doc:meta])* $code:ident = $value:literal,)* }) => {
         $(#[$doc])*
@@ -167,7 +168,8 @@ pub(crate) fn list<'a>(
         .ok_or_else(|| WireError::truncated(what, fixed, needed, rest.len()))
 }
 
-/// Copies the parts of an information unit to `out`, one after the other. `None` when there is no room.
+/// Copies the parts of an information unit to `out`, one after the other. `None` when there is no
+/// room.
 pub(crate) fn put(out: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     let len = parts.iter().map(|part| part.len()).sum();
     let mut room = out.get_mut(..len)?;
@@ -179,8 +181,8 @@ pub(crate) fn put(out: &mut [u8], parts: &[&[u8]]) -> Option<usize> {
     Some(len)
 }
 
-/// Any information unit, in the form that it has on an RDMA channel or in the private data of a native
-/// InfiniBand connection. (The shorter login of RDMA-CM is [`LoginReq::parse_rdma_cm`].)
+/// Any information unit, in the form that it has on an RDMA channel or in the private data of a
+/// native InfiniBand connection. (The shorter login of RDMA-CM is [`LoginReq::parse_rdma_cm`].)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the standard's own words")]
 pub enum Iu<'a> {
@@ -224,8 +226,8 @@ impl<'a> Iu<'a> {
         })
     }
 
-    /// Writes the information unit to the start of `out` and says how long it is. `None` when `out` is too
-    /// short, or a list inside is longer than its length field can say.
+    /// Writes the information unit to the start of `out` and says how long it is. `None` when `out`
+    /// is too short, or a list inside is longer than its length field can say.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         match self {
             Iu::LoginReq(iu) => put(out, &[&iu.to_bytes()]),

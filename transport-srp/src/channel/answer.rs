@@ -61,16 +61,16 @@ pub enum WireAnswer {
     Logout(LogoutReason),
     /// SRP_RSP with CHECK CONDITION, ILLEGAL REQUEST, INVALID FIELD IN COMMAND INFORMATION UNIT.
     ///
-    /// The standard would also allow RSP_CODE "request fields invalid" with STATUS 0 here, but Linux and ESXi
-    /// look at STATUS only and would take that for success.
+    /// The standard would also allow RSP_CODE "request fields invalid" with STATUS 0 here, but
+    /// Linux and ESXi look at STATUS only and would take that for success.
     CheckCondition,
     /// SRP_RSP with BUSY: the initiator tries again.
     Busy,
 }
 
-/// The one place that says what each fault costs. What leaves it open where the message's parts begin and end,
-/// or breaks an agreement of the login, ends the channel with the standard's reason; what is wrong in one
-/// command only is answered to this command.
+/// The one place that says what each fault costs. What leaves it open where the message's parts
+/// begin and end, or breaks an agreement of the login, ends the channel with the standard's reason;
+/// what is wrong in one command only is answered to this command.
 pub fn wire_answer(error: &ChannelError) -> WireAnswer {
     use ChannelError as E;
     use WireAnswer::{Busy, CheckCondition, Logout};

@@ -13,7 +13,8 @@ pub struct ChannelCounters {
     pub immediate_writes: u64,
     /// Indirect tables of which a part was fetched from the initiator.
     pub tables_fetched: u64,
-    /// Commands that were answered by the channel itself, since their descriptors or fields were wrong.
+    /// Commands that were answered by the channel itself, since their descriptors or fields were
+    /// wrong.
     pub refused_commands: u64,
     /// Commands that were answered BUSY, since there was no buffer for their indirect table.
     pub busy_commands: u64,

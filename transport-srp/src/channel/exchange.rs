@@ -36,8 +36,8 @@ pub(super) struct Exchange {
     generation: u16,
 }
 
-/// A slab with room for `limit` exchanges. An [`ExchangeId`] holds slot and generation, so that a late call for
-/// an exchange that has ended finds nothing.
+/// A slab with room for `limit` exchanges. An [`ExchangeId`] holds slot and generation, so that a
+/// late call for an exchange that has ended finds nothing.
 #[derive(Debug)]
 pub(super) struct Exchanges {
     slots: Vec<Exchange>,
@@ -58,8 +58,8 @@ impl Exchanges {
         }
     }
 
-    /// Begins an exchange that the core will execute. `None` when all slots are in use, which the request limit
-    /// does not let happen.
+    /// Begins an exchange that the core will execute. `None` when all slots are in use, which the
+    /// request limit does not let happen.
     pub(super) fn begin(&mut self, tag: u64) -> Option<ExchangeId> {
         let index = match self.free.pop() {
             Some(index) => index,

@@ -16,7 +16,8 @@ pub(super) const MESSAGE_BYTES: usize = 64;
 const _: () = assert!(Rsp::MIN_BYTES + FIXED_SENSE_BYTES <= MESSAGE_BYTES);
 const _: () = assert!(MESSAGE_BYTES <= MAX_TI_IU_LEN as usize);
 
-/// Something to post. Responses are made when they are sent, so that each carries all credits owed by then.
+/// Something to post. Responses are made when they are sent, so that each carries all credits owed
+/// by then.
 #[derive(Debug)]
 pub(super) enum Outgoing {
     /// RDMA READ from the Data-Out Buffer.
@@ -58,8 +59,8 @@ pub(super) enum Message {
     Logout(LogoutReason),
 }
 
-/// RSP_CODE for a service response. SRP has no code of its own for a wrong logical unit number: it is a field
-/// of the request that is not valid.
+/// RSP_CODE for a service response. SRP has no code of its own for a wrong logical unit number: it
+/// is a field of the request that is not valid.
 pub(super) fn rsp_code(response: TaskManagementResponse) -> RspCode {
     match response {
         TaskManagementResponse::FunctionComplete => RspCode::TASK_MANAGEMENT_FUNCTION_COMPLETE,

@@ -817,7 +817,8 @@ fn an_idle_channel_is_small() {
     assert!(idle < 16 * 1024, "{idle} bytes");
 }
 
-/// Responses that wait for message buffers hold memory that cannot be given back: the timer rests meanwhile.
+/// Responses that wait for message buffers hold memory that cannot be given back: the timer rests
+/// meanwhile.
 #[test]
 fn memory_in_use_does_not_keep_the_timer_running() {
     let mut rig = Rig::new(128);

@@ -83,7 +83,8 @@ impl Channel {
         }
     }
 
-    /// Ends an exchange with its response: its segments are the ones to post, its credit is the first granted.
+    /// Ends an exchange with its response: its segments are the ones to post, its credit is the
+    /// first granted.
     fn finish(&mut self, exchange: ExchangeId) -> (u64, i32) {
         let mut tag = 0;
         if let Some(slot) = self.exchanges.get_mut(exchange) {

@@ -8,7 +8,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::{Opcode, WireError, codes, expect_opcode, list, put, split};
 
 codes! {
-    /// DATA-OUT or DATA-IN BUFFER DESCRIPTOR FORMAT (SRP table 1; IMMEDIATE from SRP-2, DATA-OUT only).
+    /// DATA-OUT or DATA-IN BUFFER DESCRIPTOR FORMAT (SRP table 1; IMMEDIATE from SRP-2, DATA-OUT
+    /// only).
     BufferFormat(u8) {
         NONE = 0,
         DIRECT = 1,
@@ -47,7 +48,8 @@ impl TaskAttributeCode {
 
 const TASK_ATTRIBUTE_OFFSET: usize = 29;
 const TASK_ATTRIBUTE: u8 = 0x07;
-/// ADDITIONAL CDB LENGTH counts dwords in bits 7 to 2; the byte without its low bits is a length in bytes.
+/// ADDITIONAL CDB LENGTH counts dwords in bits 7 to 2; the byte without its low bits is a length in
+/// bytes.
 const ADDITIONAL_CDB_LENGTH: u8 = 0xfc;
 const CDB_OFFSET: usize = 32;
 const CDB_FIXED_BYTES: usize = 16;
@@ -125,8 +127,8 @@ impl<'a> Cmd<'a> {
         })
     }
 
-    /// Writes the command; a CDB is filled up with zeroes to 16 bytes or a multiple of four. `None` when there
-    /// is no room, or the CDB is longer than the standard can say.
+    /// Writes the command; a CDB is filled up with zeroes to 16 bytes or a multiple of four. `None`
+    /// when there is no room, or the CDB is longer than the standard can say.
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         let (fixed, additional) = self.cdb.split_at(self.cdb.len().min(CDB_FIXED_BYTES));
         let padding = additional.len().next_multiple_of(4) - additional.len();

@@ -79,8 +79,8 @@ pub struct IndirectDesc<'a> {
 }
 
 impl<'a> IndirectDesc<'a> {
-    /// Reads the descriptor at `offset` of the message, whose bytes from there on are `bytes`. The partial
-    /// list has `count` entries, or all of the table's when it has fewer.
+    /// Reads the descriptor at `offset` of the message, whose bytes from there on are `bytes`. The
+    /// partial list has `count` entries, or all of the table's when it has fewer.
     ///
     /// # Errors
     /// The message ends inside it.

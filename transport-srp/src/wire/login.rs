@@ -15,7 +15,8 @@ const IMMED_REQUESTED: u8 = 0x80;
 const IMMED_SUPP: u8 = 0x80;
 
 codes! {
-    /// MULTI-CHANNEL ACTION of a login request: what becomes of the other channels of the I_T nexus.
+    /// MULTI-CHANNEL ACTION of a login request: what becomes of the other channels of the I_T
+    /// nexus.
     MultichannelAction(u8) {
         SINGLE = 0,
         MULTI = 1,
@@ -23,7 +24,8 @@ codes! {
 }
 
 codes! {
-    /// MULTI-CHANNEL RESULT of a login response: what became of the other channels of the I_T nexus.
+    /// MULTI-CHANNEL RESULT of a login response: what became of the other channels of the I_T
+    /// nexus.
     MultichannelResult(u8) {
         NO_CHAN = 0,
         TERMINATED = 1,

@@ -74,8 +74,8 @@ impl<'a> Rsp<'a> {
     /// Reads a response.
     ///
     /// # Errors
-    /// The message is shorter than it says, both flags of a residual are set, response data is too short for
-    /// its code, or this is no response.
+    /// The message is shorter than it says, both flags of a residual are set, response data is too
+    /// short for its code, or this is no response.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
         let (raw, rest) = split::<RawRsp>("SRP_RSP", bytes)?;
         expect_opcode(raw.opcode, Opcode::RSP, "SRP_RSP")?;

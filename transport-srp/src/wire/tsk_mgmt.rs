@@ -87,7 +87,8 @@ impl TskMgmt {
         })
     }
 
-    /// The function in SAM's words; several bits at once, or none, are a function that nobody knows.
+    /// The function in SAM's words; several bits at once, or none, are a function that nobody
+    /// knows.
     pub fn sam_function(&self) -> TaskManagementFunction {
         match self.function {
             TaskFunctionCode::ABORT_TASK => {

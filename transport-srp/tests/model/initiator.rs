@@ -202,7 +202,8 @@ impl Initiator {
         emitted(&Iu::ILogout(ILogout { tag: 0 }))
     }
 
-    /// Anything at all. A request among it has a tag of its own, so that its answer can be told apart.
+    /// Anything at all. A request among it has a tag of its own, so that its answer can be told
+    /// apart.
     pub(super) fn raw(&mut self, script: &mut Script<'_>) -> Vec<u8> {
         let len = usize::from(script.byte());
         let mut bytes = script.bytes(len).to_vec();
@@ -439,7 +440,8 @@ fn immediate(payload: Vec<u8>) -> Plan {
     Plan::new((BufferFormat::IMMEDIATE, NONE), (0, 0), data, shape)
 }
 
-/// A table that does not add up, which may show only when all of it is there, or that is no table at all.
+/// A table that does not add up, which may show only when all of it is there, or that is no table
+/// at all.
 fn faulty(mut descriptor: Vec<u8>, inline: u8, script: &mut Script<'_>) -> Plan {
     let place = if script.flag() { 15 } else { 19 };
     descriptor[place] ^= 1;

@@ -1,10 +1,11 @@
-//! A channel driven by a script of bytes: a model initiator that keeps to the protocol (unless the script makes
-//! it send raw bytes), a model NIC, and a model core that answers, aborts and pulls as the script says.
+//! A channel driven by a script of bytes: a model initiator that keeps to the protocol (unless the
+//! script makes it send raw bytes), a model NIC, and a model core that answers, aborts and pulls as
+//! the script says.
 //!
-//! Whatever the script, these hold: requests reach the core in the order in which they were sent; every request
-//! is answered at most once, and exactly once unless the core aborted it; segments are exactly those of the
-//! request; the initiator's own count of its credits is never exceeded and at the end complete; a channel ends
-//! once, and nothing follows its goodbye; no buffer is lost.
+//! Whatever the script, these hold: requests reach the core in the order in which they were sent;
+//! every request is answered at most once, and exactly once unless the core aborted it; segments
+//! are exactly those of the request; the initiator's own count of its credits is never exceeded and
+//! at the end complete; a channel ends once, and nothing follows its goodbye; no buffer is lost.
 //!
 //! Both the replay test and the fuzz target use this file.
 
@@ -57,7 +58,8 @@ pub(crate) fn login(private_data: &[u8], carrier: Carrier) -> bool {
     }
 }
 
-/// Reads any information unit. What can be read means the same after it was written again. True when it can.
+/// Reads any information unit. What can be read means the same after it was written again. True
+/// when it can.
 pub(crate) fn information_unit(bytes: &[u8]) -> bool {
     match Iu::parse(bytes) {
         Ok(iu) => {
