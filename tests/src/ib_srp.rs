@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use crate::command::attempt_with_input;
+use crate::command::{Finished, attempt_with_input};
 use crate::deadline::{until, until_true};
 use crate::disk::Disk;
 use crate::kernel_log::Mark;
@@ -77,16 +77,27 @@ impl Login {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock();
         let (before, mark) = (srp_hosts(), Mark::set());
-        let written = attempt_with_input(&self.add_target(), &self.text());
+        let refused = |error: &str| Refused {
+            error: error.to_string(),
+            kernel_log: mark.since(),
+        };
+        let written = self.write();
         if !written.succeeded() {
-            return Err(Refused {
-                error: written.stderr,
-                kernel_log: mark.since(),
-            });
+            return Err(refused(&written.stderr));
         }
         let host = srp_hosts().difference(&before).copied().next();
-        let host = host.unwrap_or_else(|| panic!("no new SCSI host: {}", mark.since()));
+        let host = host.ok_or_else(|| refused("the initiator logged in and gave up again"))?;
         Ok(Session { host })
+    }
+
+    /// `ib_srp` forgets a session a moment after its SCSI host is gone, and until then takes the next login of the
+    /// same initiator for a second one.
+    fn write(&self) -> Finished {
+        let (add_target, text) = (self.add_target(), self.text());
+        until("ib_srp to forget the last session", LIMIT_S, || {
+            let written = attempt_with_input(&add_target, &text);
+            (!written.stderr.contains("File exists")).then_some(written)
+        })
     }
 
     /// The session belongs to the network namespace of the process that asks for it.

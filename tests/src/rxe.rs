@@ -1,7 +1,8 @@
 //! A soft-RoCE device (`rdma_rxe`) on a network device of its own.
 //!
 //! The port GUID is the EUI-64 of the network device's MAC address, so the MAC is fixed: a GUID that changes from run
-//! to run could not stand in an access list. MTU 4200 gives the path MTU of 4096 that storage HCAs have.
+//! to run could not stand in an access list. The addresses differ far from their end, for GUIDs that are neighbours are
+//! taken for ports of one card. MTU 4200 gives the path MTU of 4096 that storage HCAs have.
 
 use std::net::Ipv4Addr;
 
@@ -44,8 +45,8 @@ impl Wire {
         };
         run(&format!("ip netns add {namespace}"));
         run(&format!(
-            "ip link add {} address 02:5e:00:00:00:{number:02x} type veth \
-             peer name {} address 02:5e:00:00:01:{number:02x} netns {namespace}",
+            "ip link add {} address 02:5e:00:{number:02x}:00:00 type veth \
+             peer name {} address 02:5e:01:{number:02x}:00:00 netns {namespace}",
             target.netdev, initiator.netdev
         ));
         target.bring_up();
@@ -64,7 +65,7 @@ impl Rxe {
     pub fn on_dummy(number: u8) -> Self {
         let rxe = Self::named(number, "", 1);
         run(&format!(
-            "ip link add {} address 02:5e:00:00:00:{number:02x} type dummy",
+            "ip link add {} address 02:5e:00:{number:02x}:00:00 type dummy",
             rxe.netdev
         ));
         rxe.bring_up();

@@ -56,7 +56,7 @@ impl Srptgt {
     }
 
     /// Starts a daemon that serves these LUNs, numbered from 0 and named `lun0` and so on, to the host `initiator`,
-    /// which is the given device. A LUN is given by its options, such as `--ram 16M`.
+    /// which is the given device. A LUN is given by its options, such as `--ram --size 16M`.
     ///
     /// # Panics
     ///
@@ -123,7 +123,12 @@ impl Srptgt {
     /// The daemon does not answer.
     #[track_caller]
     pub fn counters(&self) -> Counters {
-        self.json("stats")
+        #[derive(Deserialize)]
+        struct Status {
+            counters: Counters,
+        }
+        let Status { counters } = self.json("status");
+        counters
     }
 
     /// Waits until every command that began has ended: a leaked task would keep the two apart for ever.
@@ -217,8 +222,29 @@ impl Drop for Srptgt {
     fn drop(&mut self) {
         // A scenario that fails says what became of the daemon: often that is the answer.
         if thread::panicking() {
-            println!("the daemon: {:?}", self.daemon.try_wait());
+            println!(
+                "the daemon: {:?}\n{}",
+                self.daemon.try_wait(),
+                stacks(self.daemon.id())
+            );
         }
+    }
+}
+
+/// Where the threads of a process are, if the machine has gdb.
+fn stacks(process: u32) -> String {
+    let mut gdb = Command::new("gdb");
+    gdb.args([
+        "--batch",
+        "--nx",
+        "--pid",
+        &process.to_string(),
+        "-ex",
+        "thread apply all backtrace 12",
+    ]);
+    match gdb.stderr(Stdio::null()).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => format!("(its stacks would be here; gdb: {error})"),
     }
 }
 

@@ -171,10 +171,15 @@ fn report(name: &str, reason: &str, folder: &Path) -> String {
     format!(
         "{name} failed in the guest: {reason}\n\n--- its output, last lines ---\n{}\n\n\
          --- its kernel's log, last lines ---\n{}\n\nAll of it: {}/{{guest,kernel}}.log",
-        last_lines(&Guest::guest_log(folder), GUEST_LINES_SHOWN),
-        last_lines(&Guest::kernel_log(folder), KERNEL_LINES_SHOWN),
+        quoted(&last_lines(&Guest::guest_log(folder), GUEST_LINES_SHOWN)),
+        quoted(&last_lines(&Guest::kernel_log(folder), KERNEL_LINES_SHOWN)),
         folder.display(),
     )
+}
+
+/// The guest's words, so marked that nobody takes its `test … ok` for one of the host.
+fn quoted(text: &str) -> String {
+    text.lines().map(|line| format!("| {line}\n")).collect()
 }
 
 #[cfg(test)]

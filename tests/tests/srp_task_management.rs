@@ -1,0 +1,120 @@
+//! Resets, a stuck command and a pulled cable: bounded, nothing hangs, no task leaks.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use tests::command::{run, start};
+use tests::deadline::until_true;
+use tests::fio::Fio;
+use tests::kernel_log::Mark;
+use tests::rxe::Rxe;
+use tests::srptgt::Srptgt;
+use tests::vm::{Options, scenario};
+
+#[test]
+fn resets_under_load_lose_nothing() {
+    scenario("resets_under_load_lose_nothing", Options::default(), || {
+        let rxe = Rxe::on_dummy(0);
+        let target = Srptgt::serving(&rxe, &["--ram --size 32M"]);
+        let session = target.login(&rxe, rxe.address).succeed();
+        let disk = session.disk(0);
+        let job = Fio::random_write(&disk.path())
+            .verified()
+            .with("bs", "16k")
+            .with("iodepth", 16);
+        let mut load = job.with("size", "32m").start();
+        for reset in ["--device", "--target", "--device"] {
+            run(&format!("sg_reset {reset} {}", disk.path()));
+            thread::sleep(Duration::from_millis(200));
+        }
+        assert!(
+            load.is_running(),
+            "the load was over before the resets were"
+        );
+        load.finish();
+        assert!(
+            target.counters().task_management > 0,
+            "no task management function arrived"
+        );
+        target.wait_until_idle();
+        session.logout();
+    });
+}
+
+#[test]
+fn a_stuck_command_is_aborted_and_the_other_lun_goes_on() {
+    scenario(
+        "a_stuck_command_is_aborted_and_the_other_lun_goes_on",
+        Options::default(),
+        || {
+            let rxe = Rxe::on_dummy(0);
+            let target = Srptgt::serving(&rxe, &["--ram --size 16M", "--ram --size 16M"]);
+            let session = target.login(&rxe, rxe.address).succeed();
+            let (stuck, other) = (session.disk(0), session.disk(1));
+            fs::write(format!("/sys/block/{}/device/timeout", stuck.name), "2")
+                .expect("setting the time-out");
+
+            let mark = Mark::set();
+            target.run("lun stall lun0 on");
+            let mut write = start(&format!(
+                "dd if=/dev/zero of={} bs=4k count=1 oflag=direct",
+                stuck.path()
+            ));
+            until_true("the kernel to abort the command", 20, || {
+                mark.since().contains("SRP abort called")
+            });
+            run(&format!(
+                "dd if=/dev/zero of={} bs=4k count=16 oflag=direct",
+                other.path()
+            ));
+            assert!(
+                write.is_running(),
+                "the write ended while its store was stalled"
+            );
+            target.run("lun stall lun0 off");
+            until_true("the stuck write to end", 60, || !write.is_running());
+            assert!(
+                write.finish("").succeeded(),
+                "the kernel did not repeat the write"
+            );
+
+            assert!(
+                target.counters().commands_aborted > 0,
+                "nothing was aborted"
+            );
+            target.wait_until_idle();
+            session.logout();
+        },
+    );
+}
+
+#[test]
+fn a_pulled_cable_is_survived() {
+    scenario("a_pulled_cable_is_survived", Options::default(), || {
+        let rxe = Rxe::on_dummy(0);
+        let target = Srptgt::serving(&rxe, &["--ram --size 32M"]);
+        let session = target.login(&rxe, rxe.address).succeed();
+        session.set_timeout("reconnect_delay", 1);
+        let disk = session.disk(0);
+        let job = Fio::random_write(&disk.path())
+            .verified()
+            .with("bs", "4k")
+            .with("iodepth", 8);
+        let mut load = job.with("size", "32m").start();
+        until_true("a part of the load to be written", 30, || {
+            target.counters().written_bytes > 2 << 20
+        });
+        rxe.link_down();
+        thread::sleep(Duration::from_secs(3));
+        rxe.link_up();
+        assert!(
+            load.is_running(),
+            "the load was over before the cable was pulled"
+        );
+        load.finish();
+        session.wait_for_state("running", 30);
+        target.wait_until_idle();
+        session.logout();
+    });
+}
