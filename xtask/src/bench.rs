@@ -2,12 +2,14 @@
 //!
 //! One boot of one guest runs the same jobs against LIO, srptgt and LIO again; the two LIO rounds show how well the
 //! setup repeats. What the guest does is in `bench/*.sh`; this room boots it ([`guest`], [`kernel`]), says what to
-//! run ([`jobs`]) and turns what it left behind into a table ([`figures`], [`results`], [`table`]).
+//! run ([`jobs`]) and turns what it left behind into a table ([`figures`], [`results`], [`table`]). Beside it the user
+//! instructions of the pure path are counted on the host ([`pure_path`]).
 
 mod figures;
 mod guest;
 mod jobs;
 mod kernel;
+mod pure_path;
 mod readme;
 mod results;
 mod syscalls;
@@ -89,7 +91,10 @@ impl Bench {
             time_limit: TIME_LIMIT,
         };
         guest.run(|line| println!("{line}"))?;
-        let results = Results::read(&folder, &date, &kernel.package, guest::qemu_version()?)?;
+        let mut results = Results::read(&folder, &date, &kernel.package, guest::qemu_version()?)?;
+        if !self.baseline {
+            results.pure_path = pure_path::measure(&build("bench")?, &folder)?;
+        }
         results.write(&folder.join("results.json"))?;
         if !self.quick && !self.baseline {
             keep(&results)?;
@@ -113,7 +118,7 @@ impl Bench {
             format!("address={ADDRESS}\nramdisk_mib={}\n", jobs::RAMDISK_MIB),
         )?;
         if !self.baseline {
-            fs::copy(build()?, folder.join("srptgt"))?;
+            fs::copy(build("srptgt")?, folder.join("srptgt"))?;
         }
         Ok(())
     }
@@ -138,13 +143,11 @@ fn output_folder() -> Result<PathBuf> {
         .join("bench"))
 }
 
-fn build() -> Result<PathBuf> {
-    run(repository::command(
-        "cargo",
-        &["build", "--quiet", "--release", "--package", "srptgt"],
-    ))?;
-    let folder = output_folder()?;
-    Ok(folder.with_file_name("release").join("srptgt"))
+/// Makes the release build of a package, whose program has the same name.
+fn build(package: &str) -> Result<PathBuf> {
+    let arguments = ["build", "--quiet", "--release", "--package", package];
+    run(repository::command("cargo", &arguments))?;
+    Ok(output_folder()?.with_file_name("release").join(package))
 }
 
 fn keep(results: &Results) -> Result<()> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{self, Measured};
 use super::jobs::{JOBS, Job};
+use super::pure_path::PurePath;
 use super::syscalls;
 use crate::repository;
 
@@ -22,6 +23,7 @@ pub(super) struct Results {
     pub(super) kernel: String,
     pub(super) qemu: String,
     pub(super) jobs: Vec<JobResult>,
+    pub(super) pure_path: Vec<PurePath>,
 }
 
 /// One row of the table.
@@ -108,6 +110,7 @@ impl Results {
             kernel: kernel.to_owned(),
             qemu,
             jobs: jobs.collect::<Result<_>>()?,
+            pure_path: Vec::new(),
         })
     }
 
@@ -166,6 +169,12 @@ pub(super) mod tests {
                 row(&JOBS[0], Measured::PerIoUs(115.0)),
                 row(&JOBS[6], Measured::Failed(failure.to_owned())),
             ],
+            pure_path: vec![PurePath {
+                title: "4 KiB READ".to_owned(),
+                depth: 32,
+                instructions: 812.3,
+                aim: Some(900),
+            }],
         }
     }
 

@@ -14,23 +14,54 @@ const HEADER: [&str; 7] = [
     "syscalls per I/O (strace)",
 ];
 
-/// The table, and below it what the figures are and the reason for each one that is missing.
+const PURE_HEADER: [&str; 4] = ["Command", "depth", "user instructions", "aim"];
+
+/// The tables, and below each what the figures are and the reason for each one that is missing.
 pub(super) fn markdown(results: &Results) -> String {
-    let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(HEADER);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.add_rows(results.jobs.iter().map(cells));
+    let table = aligned(HEADER, results.jobs.iter().map(cells));
     format!(
         "{table}\n\n\
          A microsecond here is a thousand instructions of initiator, soft RDMA and target together, counted by an \
          emulator with one processor: the figures do not depend on the machine, and show nothing of caches, \
-         interrupts or parallel work. Mean latency divided by the depth. Kernel: {}; srptgt: {}; {}.\n{}\n",
+         interrupts or parallel work. Mean latency divided by the depth. Kernel: {}; srptgt: {}; {}.\n{}\n{}",
         results.kernel,
         results.commit,
         results.date,
-        failures(results)
+        failures(results),
+        pure_path(results)
+    )
+}
+
+/// What is a number stands at the right of its column.
+fn aligned<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.add_rows(rows);
+    table
+}
+
+fn pure_path(results: &Results) -> String {
+    if results.pure_path.is_empty() {
+        return String::new();
+    }
+    let rows = results.pure_path.iter().map(|path| {
+        let aim = path.aim.map_or("–".to_owned(), |aim| aim.to_string());
+        let instructions = format!("{:.0}", path.instructions);
+        [
+            path.title.clone(),
+            path.depth.to_string(),
+            instructions,
+            aim,
+        ]
+    });
+    format!(
+        "\n{}\n\n\
+         The pure path: SRP and SCSI code over a back end that does nothing, without system calls, counted by \
+         callgrind. No command allocates (a test).\n",
+        aligned(PURE_HEADER, rows)
     )
 }
 
@@ -100,6 +131,14 @@ mod tests {
                 "4.00"
             ]
         );
+    }
+
+    #[test]
+    fn the_pure_path_has_a_table_of_its_own() {
+        let text = markdown(&sample());
+        let row = text.lines().find(|line| line.contains("READ")).unwrap();
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells, ["4 KiB READ", "32", "812", "900"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{Finding, Metadata, Package};
 
 /// What each crate may name. Arrows go down only; only the program at the top, and what stands beside the house
 /// (tests, chores), may name everything.
-const ARROWS: [(&str, Names); 13] = [
+const ARROWS: [(&str, Names); 15] = [
     ("iobuf", Names::Only(&[])),
     ("rdma-sys", Names::Only(&[])),
     ("roce", Names::Only(&[])),
@@ -13,9 +13,17 @@ const ARROWS: [(&str, Names); 13] = [
     ("transport-iser", Names::Only(&["target-core", "iobuf"])),
     ("backstore", Names::Only(&["target-core", "iobuf"])),
     ("rdma", Names::Only(&["iobuf", "rdma-sys", "roce"])),
+    (
+        "initiator",
+        Names::Only(&["iobuf", "target-core", "transport-srp", "rdma"]),
+    ),
     ("srptgt", Names::AnyBut(&["testbed", "tests", "xtask"])),
     ("testbed", Names::Only(&[])),
     ("tests", Names::AnyBut(&["xtask"])),
+    (
+        "bench",
+        Names::Only(&["iobuf", "target-core", "transport-srp"]),
+    ),
     ("xtask", Names::AnyBut(&[])),
     ("fuzz", Names::AnyBut(&[])),
 ];

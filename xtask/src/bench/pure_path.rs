@@ -1,0 +1,91 @@
+//! User instructions per command of the pure path (crate `bench`), as callgrind counts them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Instructions of two runs are subtracted, so that the start of the program does not count.
+const COMMANDS: [u32; 2] = [1_000, 3_000];
+const DEPTHS: [u32; 2] = [1, 32];
+const JOBS: [Job; 3] = [
+    ("read", "4 KiB READ", Some(900)),
+    ("write-immediate", "4 KiB WRITE, immediate data", None),
+    ("write-pulled", "4 KiB WRITE, data fetched", None),
+];
+
+/// Name on the program's command line, title, and the instructions that are aimed at.
+type Job = (&'static str, &'static str, Option<u32>);
+
+/// What one command costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct PurePath {
+    pub(super) title: String,
+    /// Commands that arrive at a time.
+    pub(super) depth: u32,
+    pub(super) instructions: f64,
+    pub(super) aim: Option<u32>,
+}
+
+/// Counts all jobs with the release build `program`; callgrind's files are kept in `folder`.
+pub(super) fn measure(program: &Path, folder: &Path) -> Result<Vec<PurePath>> {
+    let mut results = Vec::new();
+    for (name, title, aim) in JOBS {
+        for depth in DEPTHS {
+            let [few, many] = COMMANDS;
+            let count = |commands| {
+                count(program, folder, name, commands, depth)
+                    .with_context(|| format!("counting instructions of {name} at depth {depth}"))
+            };
+            let instructions = count(many)?.abs_diff(count(few)?) as f64 / f64::from(many - few);
+            println!("bench: pure path, {title}, depth {depth}: {instructions:.0} instructions");
+            results.push(PurePath {
+                title: title.to_owned(),
+                depth,
+                instructions,
+                aim,
+            });
+        }
+    }
+    Ok(results)
+}
+
+fn count(program: &Path, folder: &Path, job: &str, commands: u32, depth: u32) -> Result<u64> {
+    let file = folder.join(format!("callgrind.{job}-{depth}.{commands}"));
+    let output = Command::new("valgrind")
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(program)
+        .args([job, &commands.to_string(), &depth.to_string()])
+        .stdin(Stdio::null())
+        .output()
+        .context("starting valgrind")?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+    totals(&text).context("callgrind's file has no totals")
+}
+
+/// The line `totals: 14344198` of a callgrind file.
+fn totals(text: &str) -> Option<u64> {
+    let mut lines = text.lines().rev();
+    let number = lines.find_map(|line| line.strip_prefix("totals:"))?;
+    number.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_totals_are_at_the_end_of_a_callgrind_file() {
+        let text = "events: Ir\nsummary: 100\n\nfn=(1) main\n5 7\n\ntotals: 14344198\n";
+        assert_eq!(totals(text), Some(14_344_198));
+        assert_eq!(totals("events: Ir\n"), None);
+    }
+}
