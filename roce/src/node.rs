@@ -13,7 +13,7 @@ pub use transmit::Transmit;
 
 use crate::cm::{CmConfig, ConnectionId, ConnectionManager, Event, Step};
 use crate::memory::{Keys, Memory};
-use crate::packet::icrc::{Ends, Icrc, Verdict};
+use crate::packet::icrc::{self, Ends, Verdict};
 use crate::packet::{Family, GSI_Q_KEY, Packet, UDP_PORT};
 use crate::psn::Psn;
 use crate::qp::receive::ReceiveQueue;
@@ -93,7 +93,6 @@ struct About {
 
 /// Everything behind one UDP port.
 pub struct Node {
-    icrc: Icrc,
     tuning: Tuning,
     keys: Keys,
     slots: Vec<Slot>,
@@ -114,7 +113,6 @@ impl Node {
     /// A node without queue pairs.
     pub fn new(config: NodeConfig) -> Self {
         Self {
-            icrc: Icrc::new(),
             tuning: config.tuning,
             keys: Keys::new(config.secret),
             slots: Vec::new(),
@@ -137,11 +135,6 @@ impl Node {
         &self.statistics
     }
 
-    /// The ICRC engine, for a driver that numbers IPv4 packets otherwise.
-    pub fn icrc(&self) -> &Icrc {
-        &self.icrc
-    }
-
     /// A datagram came. Whatever it holds, the worst it does is to be counted.
     pub fn handle_datagram<M: Memory + ?Sized>(
         &mut self,
@@ -159,7 +152,7 @@ impl Node {
             destination: datagram.destination,
         };
         let identification = datagram.ipv4_identification;
-        if self.icrc.check(&ends, datagram.payload, identification) == Verdict::Bad {
+        if icrc::check(&ends, datagram.payload, identification) == Verdict::Bad {
             self.statistics.bad_icrc += 1;
         } else if !packet.bth.in_default_partition() {
             self.statistics.foreign += 1;

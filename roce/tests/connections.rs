@@ -9,7 +9,7 @@ use roce::cm::{
     Accept, CmConfig, CmError, Connect, ConnectionId, Event, Ids, MAD_LEN, Mad, Message,
     PrivateData, RejectReason, Req, tcp_service_id,
 };
-use roce::packet::icrc::{Ends, Icrc};
+use roce::packet::icrc::{self, Ends};
 use roce::packet::{Bth, DEFAULT_P_KEY, Deth, Extension, GSI_Q_KEY, HeaderBytes, Opcode, UDP_PORT};
 use roce::qp::{PathMtu, State, Tuning};
 use roce::{Datagram, Operation, Psn, QueuePairNumber, SendRequest, Status};
@@ -91,7 +91,7 @@ fn ask(host: &mut Host, source: SocketAddr, message: Message, now_us: u64) -> Ve
     };
     let mut bytes = [header.as_slice(), mad.emit().as_slice()].concat();
     let body = std::iter::empty();
-    let crc = Icrc::new().compute(&ends, &bytes, body, 0, bytes.len() + 4);
+    let crc = icrc::compute(&ends, &bytes, body, 0, bytes.len() + 4);
     bytes.extend(crc.to_le_bytes());
     let datagram = Datagram {
         source: ends.source,

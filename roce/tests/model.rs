@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use network::{BASE, Network, PD, Pair, Random, Weather};
 use proptest::prelude::*;
 use roce::memory::{Access, Key};
-use roce::packet::icrc::{Ends, Icrc};
+use roce::packet::icrc::{self, Ends};
 use roce::packet::{
     Aeth, Bth, Extension, HeaderBytes, Opcode, Reth, Syndrome, UDP_PORT, pad_count,
 };
@@ -419,7 +419,7 @@ proptest! {
             bytes.resize(bytes.len() + usize::from(bth.pad_count), 0);
             let path = network.path(0, 1);
             let ends = Ends { source: path.local, destination: path.remote };
-            let crc = Icrc::new().compute(&ends, &bytes, std::iter::empty(), 0, bytes.len() + 4);
+            let crc = icrc::compute(&ends, &bytes, std::iter::empty(), 0, bytes.len() + 4);
             bytes.extend(crc.to_le_bytes());
             network.inject(path.local, std::net::SocketAddr::new(network.hosts[1].ip, UDP_PORT), bytes);
             network.settle(100);

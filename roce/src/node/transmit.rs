@@ -3,7 +3,7 @@
 use super::{GSI_QP, Node, number_of};
 use crate::cm::{MAD_LEN, OutgoingMad};
 use crate::memory::Memory;
-use crate::packet::icrc::Ends;
+use crate::packet::icrc::{self, Ends};
 use crate::packet::{Bth, Deth, Extension, GSI_Q_KEY, HeaderBytes, ICRC_LEN, Opcode, pad_count};
 use crate::qp::{Emission, Path};
 use crate::work::{QueuePairNumber, Segment, Segments};
@@ -135,9 +135,7 @@ impl Node {
             bytes
         });
         let ends = ends_of(&attributes.path);
-        let icrc = self
-            .icrc
-            .compute(&ends, header, parts, bth.pad_count, length);
+        let icrc = icrc::compute(&ends, header, parts, bth.pad_count, length);
         self.scratch.fill(header, emission.payload, pad, icrc);
         all_there.then_some((attributes.path, length))
     }
@@ -157,7 +155,7 @@ impl Node {
         let length = header.len() + MAD_LEN + ICRC_LEN;
         let ends = ends_of(&outgoing.path);
         let payload = std::iter::once(outgoing.mad.as_slice());
-        let icrc = self.icrc.compute(&ends, header, payload, 0, length);
+        let icrc = icrc::compute(&ends, header, payload, 0, length);
         self.scratch.fill(header, Segments::default(), 0, icrc);
         self.scratch.append(&outgoing.mad);
         self.statistics.sent_packets += 1;

@@ -5,9 +5,9 @@
 //! work all the same, because a CRC is linear:
 //!
 //! - Sending: Linux writes identification 0 on an unconnected UDP socket with `IP_PMTUDISC_DO`, and counts up
-//!   from there over the segments of one `UDP_SEGMENT` send; [`Icrc::renumber`] moves a CRC to another
+//!   from there over the segments of one `UDP_SEGMENT` send; [`renumber`] moves a CRC to another
 //!   identification without reading the packet again.
-//! - Receiving: Linux `rdma_rxe` and network cards choose an identification. [`Icrc::check`] solves the CRC for
+//! - Receiving: Linux `rdma_rxe` and network cards choose an identification. [`check`] solves the CRC for
 //!   it: the packet is good when the difference to identification 0 is what *some* 16-bit identification
 //!   makes. That leaves 16 of the 32 bits as a check on IPv4 (all 32 on IPv6, and all 32 where the
 //!   identification is known), beside the frame check sequence of every link on the way.
@@ -58,116 +58,95 @@ pub enum Verdict {
     Bad,
 }
 
-/// Computes and checks ICRCs. Holds the powers of x that shift a CRC by every possible packet length, 8 KiB.
-pub struct Icrc {
-    /// `x^(32 + 8 n)` and its inverse, for n = bytes behind the identification of a UDP payload of 4 i bytes.
-    shifts: Box<[(u32, u32)]>,
+/// `x^(32 + 8 n)` and its inverse, for n = bytes behind the identification of a UDP payload of 4 i bytes: what moves an
+/// identification's part of a CRC to its end, and back.
+static SHIFTS: [(u32, u32); LONGEST / 4 + 1] = shifts();
+
+const fn shifts() -> [(u32, u32); LONGEST / 4 + 1] {
+    let step = (power_of_x(32), inverse_power_of_x(32));
+    let mut shift = exact_shift(0);
+    let mut table = [(0, 0); LONGEST / 4 + 1];
+    let mut index = 0;
+    while index < table.len() {
+        table[index] = shift;
+        shift = (multiply(shift.0, step.0), multiply(shift.1, step.1));
+        index += 1;
+    }
+    table
 }
 
-impl Default for Icrc {
-    fn default() -> Self {
-        Self::new()
-    }
+const fn exact_shift(udp_payload_len: usize) -> (u32, u32) {
+    let behind = BEHIND_IDENTIFICATION + UDP_HEADER_LEN + udp_payload_len - ICRC_LEN;
+    let bits = 32 + 8 * behind as u64;
+    (power_of_x(bits), inverse_power_of_x(bits))
 }
 
-impl Icrc {
-    /// Fills the table.
-    pub fn new() -> Self {
-        let first = 32 + 8 * bytes_behind_identification(0);
-        let step = (power_of_x(32), inverse_power_of_x(32));
-        let start = (power_of_x(first), inverse_power_of_x(first));
-        let next = |&(shift, inverse): &(u32, u32)| {
-            Some((multiply(shift, step.0), multiply(inverse, step.1)))
-        };
-        let shifts = std::iter::successors(Some(start), next)
-            .take(LONGEST / 4 + 1)
-            .collect();
-        Self { shifts }
-    }
+fn shift(udp_payload_len: usize) -> (u32, u32) {
+    let tabulated = udp_payload_len
+        .is_multiple_of(4)
+        .then(|| SHIFTS.get(udp_payload_len / 4).copied())
+        .flatten();
+    tabulated.unwrap_or_else(|| exact_shift(udp_payload_len))
+}
 
-    /// The CRC of a packet with IPv4 identification 0: `headers` from the BTH on, then `payload` in parts, then
-    /// `pad_count` zeros. `udp_payload_len` counts all of them and the ICRC.
-    pub fn compute<'a>(
-        &self,
-        ends: &Ends,
-        headers: &[u8],
-        payload: impl Iterator<Item = &'a [u8]>,
-        pad_count: u8,
-        udp_payload_len: usize,
-    ) -> u32 {
-        let mut hasher = begin(ends, headers, udp_payload_len, DONT_FRAGMENT);
-        for part in payload {
-            hasher.update(part);
-        }
-        let pad = [0; 3];
-        hasher.update(pad.get(..usize::from(pad_count)).unwrap_or(&pad));
-        hasher.finalize()
+/// The CRC of a packet with IPv4 identification 0: `headers` from the BTH on, then `payload` in parts, then
+/// `pad_count` zeros. `udp_payload_len` counts all of them and the ICRC.
+pub fn compute<'a>(
+    ends: &Ends,
+    headers: &[u8],
+    payload: impl Iterator<Item = &'a [u8]>,
+    pad_count: u8,
+    udp_payload_len: usize,
+) -> u32 {
+    let mut hasher = begin(ends, headers, udp_payload_len, DONT_FRAGMENT);
+    for part in payload {
+        hasher.update(part);
     }
+    let pad = [0; 3];
+    hasher.update(pad.get(..usize::from(pad_count)).unwrap_or(&pad));
+    hasher.finalize()
+}
 
-    /// Moves the CRC of an IPv4 packet from identification 0 to `identification`.
-    #[must_use]
-    pub fn renumber(&self, icrc: u32, identification: u16, udp_payload_len: usize) -> u32 {
-        let shift = self.shift(udp_payload_len).0;
-        let [high, low] = identification.to_be_bytes();
-        icrc ^ multiply(u32::from_le_bytes([0, 0, high, low]), shift)
-    }
+/// Moves the CRC of an IPv4 packet from identification 0 to `identification`.
+#[must_use]
+pub fn renumber(icrc: u32, identification: u16, udp_payload_len: usize) -> u32 {
+    let [high, low] = identification.to_be_bytes();
+    icrc ^ multiply(
+        u32::from_le_bytes([0, 0, high, low]),
+        shift(udp_payload_len).0,
+    )
+}
 
-    /// Checks a whole datagram.
-    pub fn check(&self, ends: &Ends, datagram: &[u8], identification: Option<u16>) -> Verdict {
-        let Some((body, trailer)) = datagram.split_last_chunk::<ICRC_LEN>() else {
-            return Verdict::Bad;
-        };
-        let received = u32::from_le_bytes(*trailer);
-        let tried = |flags| {
-            let computed = whole(ends, body, datagram.len(), flags);
-            self.agrees(ends, received, computed, identification, datagram.len())
-        };
-        let good = tried(DONT_FRAGMENT) || is_ipv4(ends) && tried(0);
-        if good { Verdict::Good } else { Verdict::Bad }
-    }
-
-    fn agrees(
-        &self,
-        ends: &Ends,
-        received: u32,
-        computed: u32,
-        identification: Option<u16>,
-        len: usize,
-    ) -> bool {
+/// Checks a whole datagram.
+pub fn check(ends: &Ends, datagram: &[u8], identification: Option<u16>) -> Verdict {
+    let Some((body, trailer)) = datagram.split_last_chunk::<ICRC_LEN>() else {
+        return Verdict::Bad;
+    };
+    let received = u32::from_le_bytes(*trailer);
+    let len = datagram.len();
+    let tried = |flags| {
+        let computed = whole(ends, body, len, flags);
         match identification {
-            Some(known) if is_ipv4(ends) => self.renumber(computed, known, len) == received,
-            None if is_ipv4(ends) => self.solve(received ^ computed, len).is_some(),
-            _ => received == computed,
+            Some(known) if is_ipv4(ends) => renumber(computed, known, len) == received,
+            _ if received == computed => true,
+            None if is_ipv4(ends) => solve(received ^ computed, len).is_some(),
+            _ => false,
         }
-    }
+    };
+    let good = tried(DONT_FRAGMENT) || is_ipv4(ends) && tried(0);
+    if good { Verdict::Good } else { Verdict::Bad }
+}
 
-    /// The identification that turns a CRC by `difference`, if there is one.
-    fn solve(&self, difference: u32, udp_payload_len: usize) -> Option<u16> {
-        let inverse = self.shift(udp_payload_len).1;
-        match multiply(difference, inverse).to_le_bytes() {
-            [0, 0, high, low] => Some(u16::from_be_bytes([high, low])),
-            _ => None,
-        }
-    }
-
-    fn shift(&self, udp_payload_len: usize) -> (u32, u32) {
-        let tabulated = udp_payload_len
-            .is_multiple_of(4)
-            .then(|| self.shifts.get(udp_payload_len / 4).copied())
-            .flatten();
-        tabulated.unwrap_or_else(|| {
-            let bits = 32 + 8 * bytes_behind_identification(udp_payload_len);
-            (power_of_x(bits), inverse_power_of_x(bits))
-        })
+/// The identification that turns a CRC by `difference`, if there is one.
+fn solve(difference: u32, udp_payload_len: usize) -> Option<u16> {
+    match multiply(difference, shift(udp_payload_len).1).to_le_bytes() {
+        [0, 0, high, low] => Some(u16::from_be_bytes([high, low])),
+        _ => None,
     }
 }
 
 fn is_ipv4(ends: &Ends) -> bool {
     ends.source.ip().to_canonical().is_ipv4()
-}
-
-fn bytes_behind_identification(udp_payload_len: usize) -> u64 {
-    (BEHIND_IDENTIFICATION + UDP_HEADER_LEN + udp_payload_len - ICRC_LEN) as u64
 }
 
 fn whole(ends: &Ends, body: &[u8], udp_payload_len: usize, flags: u8) -> u32 {
@@ -257,9 +236,11 @@ impl Masked {
 }
 
 /// Product of two polynomials modulo the CRC polynomial, bit-reflected.
-fn multiply(a: u32, mut b: u32) -> u32 {
+const fn multiply(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
-    for bit in (0..32).rev() {
+    let mut bit = 32;
+    while bit > 0 {
+        bit -= 1;
         let chosen = (a >> bit & 1).wrapping_neg();
         product ^= b & chosen;
         b = b >> 1 ^ POLYNOMIAL & (b & 1).wrapping_neg();
@@ -267,13 +248,8 @@ fn multiply(a: u32, mut b: u32) -> u32 {
     product
 }
 
-/// x to the power -`exponent`: x has order 2^32 - 1.
-fn inverse_power_of_x(exponent: u64) -> u32 {
-    power_of_x(u64::from(u32::MAX) - exponent % u64::from(u32::MAX))
-}
-
 /// x to the power `exponent`, bit-reflected.
-fn power_of_x(mut exponent: u64) -> u32 {
+const fn power_of_x(mut exponent: u64) -> u32 {
     let mut square = 0x4000_0000;
     let mut product = 0x8000_0000;
     while exponent != 0 {
@@ -284,6 +260,11 @@ fn power_of_x(mut exponent: u64) -> u32 {
         exponent >>= 1;
     }
     product
+}
+
+/// x to the power -`exponent`: x has order 2^32 - 1.
+const fn inverse_power_of_x(exponent: u64) -> u32 {
+    power_of_x(u32::MAX as u64 - exponent % u32::MAX as u64)
 }
 
 #[cfg(test)]
@@ -300,12 +281,12 @@ mod tests {
         }
     }
 
-    fn packet(icrc: &Icrc, ends: &Ends, identification: u16) -> Vec<u8> {
+    fn packet(ends: &Ends, identification: u16) -> Vec<u8> {
         let mut bytes: Vec<u8> = (0..LEN - 4).map(|i| i.to_le_bytes()[0]).collect();
         let (headers, payload) = bytes.split_at(20);
-        let mut crc = icrc.compute(ends, headers, std::iter::once(payload), 0, LEN);
+        let mut crc = compute(ends, headers, std::iter::once(payload), 0, LEN);
         if identification != 0 {
-            crc = icrc.renumber(crc, identification, LEN);
+            crc = renumber(crc, identification, LEN);
         }
         bytes.extend(crc.to_le_bytes());
         bytes
@@ -337,26 +318,21 @@ mod tests {
 
     #[test]
     fn any_identification_is_made_and_solved() {
-        let icrc = Icrc::new();
         let ends = ends("10.1.2.3");
         for identification in [0, 1, 0x8000, 0x1234, 0xffff] {
-            let bytes = packet(&icrc, &ends, identification);
+            let bytes = packet(&ends, identification);
             let (body, trailer) = bytes.split_at(LEN - 4);
             let expected = by_definition(&ends, body, identification);
             assert_eq!(trailer, expected.to_le_bytes(), "{identification:#x}");
-            assert_eq!(icrc.check(&ends, &bytes, None), Verdict::Good);
-            assert_eq!(
-                icrc.check(&ends, &bytes, Some(identification)),
-                Verdict::Good
-            );
+            assert_eq!(check(&ends, &bytes, None), Verdict::Good);
+            assert_eq!(check(&ends, &bytes, Some(identification)), Verdict::Good);
             let other = Some(identification.wrapping_add(1));
-            assert_eq!(icrc.check(&ends, &bytes, other), Verdict::Bad);
+            assert_eq!(check(&ends, &bytes, other), Verdict::Bad);
         }
     }
 
     #[test]
     fn every_single_bit_error_is_seen_and_nearly_so_without_the_identification() {
-        let icrc = Icrc::new();
         let cases = [
             ("fe80::1", None, 0),
             ("10.1.2.3", Some(0), 0),
@@ -364,12 +340,12 @@ mod tests {
         ];
         for (address, identification, unseen) in cases {
             let ends = ends(address);
-            let good = packet(&icrc, &ends, 0);
+            let good = packet(&ends, 0);
             let passed = (0..LEN * 8).filter(|bit| {
                 let mut bad = good.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
                 let masked = bit / 8 == 4;
-                let verdict = icrc.check(&ends, &bad, identification);
+                let verdict = check(&ends, &bad, identification);
                 assert!(!masked || verdict == Verdict::Good, "{address} bit {bit}");
                 !masked && verdict == Verdict::Good
             });
@@ -379,37 +355,31 @@ mod tests {
 
     #[test]
     fn the_addresses_and_ports_are_covered() {
-        let icrc = Icrc::new();
         let ends = ends("10.1.2.3");
-        let bytes = packet(&icrc, &ends, 7);
+        let bytes = packet(&ends, 7);
         let mut other = ends;
         other.source.set_port(49153);
-        assert_eq!(icrc.check(&other, &bytes, None), Verdict::Bad);
+        assert_eq!(check(&other, &bytes, None), Verdict::Bad);
         other = ends;
         other
             .destination
             .set_ip("10.1.2.4".parse().expect("address"));
-        assert_eq!(icrc.check(&other, &bytes, None), Verdict::Bad);
+        assert_eq!(check(&other, &bytes, None), Verdict::Bad);
     }
 
     #[test]
     fn a_mapped_address_counts_as_ipv4() {
-        let icrc = Icrc::new();
-        let bytes = packet(&icrc, &ends("10.1.2.3"), 9);
-        assert_eq!(
-            icrc.check(&ends("::ffff:10.1.2.3"), &bytes, None),
-            Verdict::Good
-        );
+        let bytes = packet(&ends("10.1.2.3"), 9);
+        assert_eq!(check(&ends("::ffff:10.1.2.3"), &bytes, None), Verdict::Good);
     }
 
     #[test]
     fn anything_short_is_bad_and_nothing_panics() {
-        let icrc = Icrc::new();
         for len in 0..40 {
-            icrc.check(&ends("10.1.2.3"), &vec![0; len], None);
+            check(&ends("10.1.2.3"), &vec![0; len], None);
         }
-        assert_eq!(icrc.check(&ends("10.1.2.3"), &[0; 3], None), Verdict::Bad);
+        assert_eq!(check(&ends("10.1.2.3"), &[0; 3], None), Verdict::Bad);
         let huge = vec![0; 65_600];
-        assert_eq!(icrc.check(&ends("10.1.2.3"), &huge, Some(1)), Verdict::Bad);
+        assert_eq!(check(&ends("10.1.2.3"), &huge, Some(1)), Verdict::Bad);
     }
 }
