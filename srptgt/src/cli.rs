@@ -30,22 +30,25 @@ const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 refused or failed, 2 wrong usage.
 The API is HTTP and JSON: curl --unix-socket /run/srptgt/api.sock http://srptgt/v1/status";
 
+/// Where the help lists the options of every command.
+const GLOBAL: &str = "Options of every command";
+
 /// SCSI target in user space: files and block devices as LUNs over RDMA
 #[derive(Debug, Parser)]
 #[command(name = "srptgt", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
     /// API socket of the daemon [default: $SRPTGT_API, or /run/srptgt/api.sock; without root
     /// $XDG_RUNTIME_DIR/srptgt/api.sock]
-    #[arg(long, global = true, value_name = "SOCKET")]
+    #[arg(long, global = true, value_name = "SOCKET", help_heading = GLOBAL)]
     api: Option<PathBuf>,
-    /// How to print
+    /// How to print: table for people, json as the API has it
     #[arg(
         long,
         global = true,
         value_enum,
         default_value = "table",
-        value_name = "FORM"
-    )]
+        value_name = "table|json",
+        hide_possible_values = true, help_heading = GLOBAL)]
     output: Output,
     #[command(subcommand)]
     command: Command,
@@ -62,7 +65,7 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon
+    /// Run the daemon: SIGTERM ends it when commands in flight have ended, SIGHUP reads the configuration again
     Serve(serve::Serve),
     /// LUNs and where their bytes are
     #[command(subcommand)]
@@ -91,7 +94,7 @@ enum Command {
     /// Soft-RoCE devices for testing
     #[command(subcommand)]
     Rxe(rxe::Rxe),
-    /// Check what this machine can do, with a fix for each finding
+    /// Check what this machine can do, with a fix for each finding; exit status 1 when serve lacks something
     Doctor(doctor::Doctor),
     /// Print completions for a shell
     Completions(generate::Completions),

@@ -94,30 +94,34 @@ impl Control {
     /// Why it was refused; nothing has changed then.
     pub async fn reload(self: &Arc<Self>) -> Result<(), Fault> {
         let file = self.file.clone();
-        let (config, _) = blocking(move || file.load().map_err(Fault::from)).await?;
-        self.change(Creation::Never, move |next| {
-            *next = config;
-            Ok(())
+        let (config, complete) = blocking(move || file.load().map_err(Fault::from)).await?;
+        let control = self.clone();
+        to_its_end(async move {
+            let _changing = control.changing.lock().await;
+            Change::new(&control, config, Creation::Never)
+                .read_from_disk(complete)
+                .run()
+                .await
         })
         .await
     }
 
-    /// Edits the configuration and goes over to the result. Runs to its end even when the asker goes away.
+    /// Edits the configuration and goes over to the result.
     async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         creation: Creation,
         edit: impl FnOnce(&mut Config) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let control = self.clone();
-        let change = async move {
+        to_its_end(async move {
             let _changing = control.changing.lock().await;
             let mut next = control.state().config.clone();
             let answer = edit(&mut next)?;
             next.check()?;
             Change::new(&control, next, creation).run().await?;
             Ok(answer)
-        };
-        tokio::spawn(change).await.map_err(fault::task_died)?
+        })
+        .await
     }
 
     async fn save(&self, config: Config) -> Result<(), Fault> {
@@ -147,6 +151,13 @@ impl Control {
 pub struct Loaded {
     config: Config,
     complete: bool,
+}
+
+/// Runs a change to its end, even when the asker goes away.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Fault>> + Send + 'static,
+) -> Result<T, Fault> {
+    tokio::spawn(change).await.map_err(fault::task_died)?
 }
 
 /// Runs what may block where it may.

@@ -36,11 +36,11 @@ pub type StartWorker = fn(TargetIdentity, Mailbox) -> anyhow::Result<JoinHandle<
 pub async fn run(settings: Settings, start_worker: StartWorker) -> anyhow::Result<()> {
     let _lock = lock(&settings.paths.state)?;
     let mut signals = Signals::new()?;
+    let socket = Socket::bind(&settings.paths.api)?;
     let (link, mailbox, events) = link().context("the worker's mailbox cannot be made")?;
     let (control, loaded) = Control::load(&settings.paths.config, link, &events)?;
     let worker = start_worker(control.target(), mailbox)?;
     control.start(loaded).await?;
-    let socket = Socket::bind(&settings.paths.api)?;
     let api = tokio::spawn(socket.serve(control.clone()));
     let mut running = tokio::spawn(control.clone().run(events));
     tracing::info!(api = %settings.paths.api.display(), config = %settings.paths.config.display(), "ready");

@@ -215,6 +215,12 @@ fn descriptors(limit: Option<u64>) -> Finding {
 
 fn configuration(path: &Path) -> Finding {
     const CHECK: &str = "configuration";
+    if !path.exists() {
+        return Finding::good(
+            CHECK,
+            format!("{} is not there yet; srptgt serve makes it", path.display()),
+        );
+    }
     match ConfigFile::new(path).load() {
         Ok((config, _)) => Finding::good(
             CHECK,

@@ -22,11 +22,10 @@ pub struct Paths {
 impl Paths {
     /// The places for the user of this process.
     pub fn of_this_user() -> Self {
-        let user = rustix::process::geteuid();
-        if user.is_root() {
+        if rustix::process::geteuid().is_root() {
             Self::of_the_system()
         } else {
-            Self::of_a_user(user.as_raw(), |name| env::var_os(name).map(PathBuf::from))
+            Self::of_a_user(|name| env::var_os(name).map(PathBuf::from))
         }
     }
 
@@ -38,20 +37,18 @@ impl Paths {
         }
     }
 
-    fn of_a_user(user: u32, variable: impl Fn(&str) -> Option<PathBuf>) -> Self {
+    fn of_a_user(variable: impl Fn(&str) -> Option<PathBuf>) -> Self {
         // The XDG specification: a folder that is not absolute counts as not set.
         let folder = |name: &str| variable(name).filter(|path| path.is_absolute());
         let home = folder("HOME").unwrap_or_else(|| "/".into());
         let config = folder("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config"));
         let state = folder("XDG_STATE_HOME").unwrap_or_else(|| home.join(".local/state"));
-        let runtime = folder("XDG_RUNTIME_DIR").map_or_else(
-            || PathBuf::from(format!("/tmp/srptgt-{user}")),
-            |runtime| runtime.join("srptgt"),
-        );
+        // Never a folder that others can make first.
+        let runtime = folder("XDG_RUNTIME_DIR").unwrap_or_else(|| state.clone());
         Self {
             config: config.join("srptgt/srptgt.toml"),
             state: state.join("srptgt"),
-            api: runtime.join("api.sock"),
+            api: runtime.join("srptgt/api.sock"),
         }
     }
 }
@@ -62,7 +59,7 @@ mod tests {
 
     #[test]
     fn xdg_folders_and_what_stands_in_for_them() {
-        let paths = Paths::of_a_user(1000, |name| match name {
+        let paths = Paths::of_a_user(|name| match name {
             "HOME" => Some("/home/ann".into()),
             "XDG_RUNTIME_DIR" => Some("/run/user/1000".into()),
             "XDG_STATE_HOME" => Some("relative".into()),
@@ -75,8 +72,8 @@ mod tests {
         assert_eq!(paths.state, PathBuf::from("/home/ann/.local/state/srptgt"));
         assert_eq!(paths.api, PathBuf::from("/run/user/1000/srptgt/api.sock"));
         assert_eq!(
-            Paths::of_a_user(7, |_| None).api,
-            PathBuf::from("/tmp/srptgt-7/api.sock")
+            Paths::of_a_user(|_| None).api,
+            PathBuf::from("/.local/state/srptgt/api.sock")
         );
     }
 }

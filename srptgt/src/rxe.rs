@@ -62,10 +62,13 @@ pub struct Made {
     pub warnings: Vec<String>,
 }
 
+/// Runs a program with arguments; what it says on standard error is the inner error.
+type Run<'a> = &'a dyn Fn(&'static str, &[&str]) -> io::Result<Result<(), String>>;
+
 /// Where sysfs is, and how programs are run; tests have others.
 pub struct Machine<'a> {
     sys: PathBuf,
-    run: &'a dyn Fn(&'static str, &[&str]) -> io::Result<Result<(), String>>,
+    run: Run<'a>,
 }
 
 impl Machine<'_> {
@@ -158,7 +161,6 @@ impl Machine<'_> {
     }
 }
 
-/// Runs a program; what it says on standard error is the error.
 fn run(program: &'static str, arguments: &[&str]) -> io::Result<Result<(), String>> {
     let output = Command::new(program).args(arguments).output()?;
     if output.status.success() {

@@ -6,9 +6,9 @@ use serde_json::Value;
 use crate::config::Name;
 use crate::control::request;
 
-use super::cell::{age, list, text};
+use super::cell::{age, list, number, text};
 use super::host::guids;
-use super::{Context, Outcome, table};
+use super::{Context, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Allow {
@@ -36,28 +36,42 @@ pub(crate) async fn pending(context: &Context) -> Outcome {
     context.print(&context.client.get("/v1/pending").await?, refused)
 }
 
+/// Not a table: what is to be typed must not be broken into lines.
 fn refused(answer: &Value) -> String {
-    table::list(
-        list(answer, ""),
-        &[
-            ("PORT GUID", &|entry| text(entry, "/guid")),
-            ("TIMES", &|entry| text(entry, "/count")),
-            ("LAST", &|entry| {
-                format!("{} ago", age(entry, "/last_unix_ms"))
-            }),
-            ("FROM", &from),
-            ("WHY, AND WHAT TO TYPE", &|entry| {
-                format!("{}\n{}", text(entry, "/text"), text(entry, "/fix"))
-            }),
-        ],
-        "nobody was refused",
+    let entries: Vec<_> = list(answer, "").iter().map(entry).collect();
+    if entries.is_empty() {
+        "nobody was refused\n".to_owned()
+    } else {
+        entries.join("\n")
+    }
+}
+
+fn entry(entry: &Value) -> String {
+    let who = match text(entry, "/guid").as_str() {
+        "-" => text(entry, "/login/source_gid"),
+        guid => guid.to_owned(),
+    };
+    let times = match number(entry, "/count") {
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    };
+    format!(
+        "{who}  refused {times}, last {} ago, {}\n  {}\n  next: {}\n",
+        age(entry, "/last_unix_ms"),
+        from(entry),
+        text(entry, "/text"),
+        text(entry, "/fix")
     )
 }
 
 fn from(entry: &Value) -> String {
-    let address = match text(entry, "/login/address").as_str() {
-        "-" => text(entry, "/login/source_gid"),
-        address => address.to_owned(),
-    };
-    format!("{address}\nby {}", text(entry, "/login/local"))
+    let portal = format!(
+        "{} {}",
+        text(entry, "/login/portal/protocol"),
+        text(entry, "/login/portal/listen")
+    );
+    match text(entry, "/login/address").as_str() {
+        "-" => format!("at {portal}"),
+        address => format!("from {address} at {portal}"),
+    }
 }

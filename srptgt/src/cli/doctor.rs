@@ -11,7 +11,6 @@ use crate::paths::Paths;
 use super::cell::{list, text};
 use super::{Context, Failure, Outcome, table};
 
-/// Exit status 1 means that `srptgt serve` lacks something.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Configuration file to check [default: as for serve]

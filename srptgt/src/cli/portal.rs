@@ -33,11 +33,10 @@ impl Portal {
             Self::Add(Place { protocol, listen }) => {
                 let portal = portal::Portal { protocol, listen };
                 let answer = client.post("/v1/portals", &portal).await?;
-                context.print_done(&answer, |made| match dial(made).as_str() {
-                    "-" => format!("listening on {portal}"),
-                    lines => format!(
-                        "listening on {portal}; a Linux initiator writes to add_target:\n{lines}"
-                    ),
+                context.print_done(&answer, |made| {
+                    let head =
+                        format!("listening on {portal}; a Linux initiator writes to add_target:");
+                    dial(made).fold(head, |text, line| format!("{text}\n{line}"))
                 })
             }
             Self::List => context.print(&client.get("/v1/portals").await?, portals),
@@ -54,33 +53,41 @@ impl Portal {
 }
 
 fn portals(answer: &Value) -> String {
-    table::list(
-        list(answer, ""),
+    let portals = list(answer, "");
+    let table = table::list(
+        portals,
         &[
             ("PROTOCOL", &|portal| text(portal, "/protocol")),
             ("LISTEN", &|portal| text(portal, "/listen")),
-            ("STATE", &|portal| text(portal, "/state")),
-            ("ADD_TARGET OF A LINUX INITIATOR", &dial_or_why),
+            ("STATE", &state),
         ],
         "no portal yet: srptgt portal add srp ADDRESS:5555",
+    );
+    let lines: Vec<_> = portals.iter().flat_map(dial).collect();
+    if lines.is_empty() {
+        return table;
+    }
+    // Not in the table: a line that is to be copied must not be broken.
+    format!(
+        "{table}\na Linux initiator writes to add_target:\n{}\n",
+        lines.join("\n")
     )
 }
 
-fn dial(portal: &Value) -> String {
-    let lines: Vec<_> = list(portal, "/endpoints")
-        .iter()
-        .map(|endpoint| text(endpoint, "/add_target"))
-        .collect();
-    if lines.is_empty() {
-        "-".to_owned()
-    } else {
-        lines.join("\n")
+fn state(portal: &Value) -> String {
+    match portal.get("text") {
+        Some(_) => format!(
+            "{}: {}\nnext: {}",
+            text(portal, "/state"),
+            text(portal, "/text"),
+            text(portal, "/fix")
+        ),
+        None => text(portal, "/state"),
     }
 }
 
-fn dial_or_why(portal: &Value) -> String {
-    match portal.get("text") {
-        Some(_) => format!("{}; {}", text(portal, "/text"), text(portal, "/fix")),
-        None => dial(portal),
-    }
+fn dial(portal: &Value) -> impl Iterator<Item = String> {
+    list(portal, "/endpoints")
+        .iter()
+        .map(|endpoint| text(endpoint, "/add_target"))
 }

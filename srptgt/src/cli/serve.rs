@@ -10,7 +10,6 @@ use crate::paths::Paths;
 
 use super::Outcome;
 
-/// SIGTERM ends the daemon after commands in flight have ended; SIGHUP reads the configuration again.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Configuration file [default: /etc/srptgt/srptgt.toml; without root ~/.config/srptgt/srptgt.toml]

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::scalar::{BlockSize, ByteSize, Name, Pkey, Require};
 use super::{Config, Host, Lun, Naa, Serial, Store};
@@ -110,10 +110,18 @@ pub struct MapTable {
     /// Name of a logical unit.
     pub lun: Name,
     /// LUN number.
+    #[serde(deserialize_with = "lun_number")]
     pub number: u8,
     /// Write-protected for this host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
+}
+
+fn lun_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u8, D::Error> {
+    let number = i64::deserialize(deserializer)?;
+    u8::try_from(number).map_err(|_| {
+        serde::de::Error::custom(format!("{number} is not a LUN number; accepted: 0 to 255"))
+    })
 }
 
 impl Document {

@@ -158,12 +158,7 @@ impl fmt::Display for ByteSize {
 impl ByteSize {
     /// Rounded for people: three digits and a unit.
     pub fn rounded(self) -> String {
-        let Some((unit, shift)) = UNITS
-            .iter()
-            .rev()
-            .filter(|(_, shift)| self.0 >> shift != 0)
-            .next_back()
-        else {
+        let Some((unit, shift)) = UNITS.iter().find(|(_, shift)| self.0 >> shift != 0) else {
             return format!("{} B", self.0);
         };
         let tenths = (u128::from(self.0) * 10) >> shift;

@@ -114,7 +114,7 @@ fn wrong_values_are_refused_with_line_and_accepted_ones() {
         ("0002:c903:000e:0b73", "0002:c903", "0x0002c903000e0b73"),
         ("\"srp\"", "\"nvme\"", "srp"),
         ("10.99.0.1:5555", "10.99.0.1", "ADDRESS:PORT"),
-        ("number = 7", "number = 256", "u8"),
+        ("number = 7", "number = 256", "0 to 255"),
         ("0x8001", "8001", "0x8001"),
         ("10.99.0.0/24", "10.99.0.0/99", "10.0.0.0/24"),
         ("naa.6025", "naa.5025", "the first of them 6"),

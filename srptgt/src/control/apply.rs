@@ -5,6 +5,7 @@
 //! nothing can fail that would need it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use target_core::logical_unit::LogicalUnit;
 
@@ -17,6 +18,9 @@ use super::media::{Creation, Served};
 use super::plan::Plan;
 use super::state::State;
 use super::{Control, blocking};
+
+/// How long the commands on a logical unit that is removed may take before the asker hears of it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A step back.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub(crate) struct Change<'a> {
     control: &'a Control,
     creation: Creation,
     before: Arc<State>,
+    /// What stands in the file.
+    on_disk: Config,
     /// Becomes the state when all has worked.
     next: State,
     undo: Vec<Undo>,
@@ -46,10 +52,28 @@ impl<'a> Change<'a> {
         Self {
             control,
             creation,
+            on_disk: before.config.clone(),
             before,
             next,
             undo: Vec::new(),
         }
+    }
+
+    /// The configuration was just read from the file, which need not be written if nothing is added to it.
+    pub(crate) fn read_from_disk(mut self, complete: bool) -> Self {
+        if complete {
+            self.on_disk = self.next.config.clone();
+        }
+        for (name, lun) in &mut self.next.config.luns {
+            let known = self
+                .before
+                .config
+                .luns
+                .get(name)
+                .and_then(|known| known.size);
+            lun.size = lun.size.or(known);
+        }
+        self
     }
 
     /// All or nothing.
@@ -59,11 +83,11 @@ impl<'a> Change<'a> {
             self.back().await;
             return Err(fault);
         }
-        self.forget(&plan);
-        let control = self.control;
-        let next = self.next;
-        control.publish(next);
-        take_away(control, plan).await
+        for portal in &plan.closed {
+            self.next.portals.remove(portal);
+        }
+        self.control.publish(self.next);
+        take_away(self.control, &self.before, plan).await
     }
 
     async fn forward(&mut self, plan: &Plan) -> Result<(), Fault> {
@@ -86,7 +110,7 @@ impl<'a> Change<'a> {
             self.next.luns.remove(name);
         }
         self.set_access().await?;
-        if self.next.config != self.before.config {
+        if self.next.config != self.on_disk {
             self.control.save(self.next.config.clone()).await?;
         }
         Ok(())
@@ -328,29 +352,32 @@ impl<'a> Change<'a> {
             })
             .await??)
     }
-
-    /// Portals and logical units that are not configured any more are no part of the next state.
-    fn forget(&mut self, plan: &Plan) {
-        for portal in &plan.closed {
-            self.next.portals.remove(portal);
-        }
-    }
 }
 
 /// The last step: nobody sees these any more, and the file does not name them.
-async fn take_away(control: &Control, plan: Plan) -> Result<(), Fault> {
+async fn take_away(control: &Control, before: &State, plan: Plan) -> Result<(), Fault> {
     for portal in plan.closed {
-        control
+        let removed = control
             .link
-            .ask(|reply| Request::RemovePortal { portal, reply })
-            .await?;
+            .ask(|reply| Request::RemovePortal { portal, reply });
+        removed.await?;
     }
-    for name in plan.removed {
-        let name = name.shared();
-        control
+    let served = |name: &Name| matches!(before.luns.get(name), Some(Ok(_)));
+    for name in plan.removed.into_iter().filter(served) {
+        let lun = name.shared();
+        let removed = control
             .link
-            .ask(|reply| Request::RemoveLun { name, reply })
-            .await??;
+            .ask(|reply| Request::RemoveLun { name: lun, reply });
+        let idle = tokio::time::timeout(IDLE_TIMEOUT, removed).await;
+        idle.map_err(|_| still_busy(&name))???;
     }
     Ok(())
+}
+
+fn still_busy(name: &Name) -> Fault {
+    Fault::failed(format!(
+        "LUN {name} is removed, but its medium has not answered for {} s and is not closed yet",
+        IDLE_TIMEOUT.as_secs()
+    ))
+    .fix("see what the storage is doing; the medium is closed when it answers")
 }

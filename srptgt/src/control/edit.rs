@@ -160,10 +160,13 @@ impl Config {
 
     pub(crate) fn remove_host(&mut self, name: &Name, force: bool) -> Result<(), Fault> {
         self.host(name)?;
-        let mapped = self.maps_of(name).count();
-        if mapped > 0 && !force {
+        let mapped: Vec<_> = self
+            .maps_of(name)
+            .map(|(_, mapping)| mapping.lun.to_string())
+            .collect();
+        if !mapped.is_empty() && !force {
             return Err(
-                Fault::conflict(format!("host {name} has {mapped} LUNs mapped")).fix(format!(
+                Fault::conflict(format!("host {name} sees {}", mapped.join(", "))).fix(format!(
                     "srptgt unmap LUN --host {name} first, or srptgt host remove {name} --force"
                 )),
             );

@@ -1,1 +1,138 @@
+use super::*;
+use crate::access::{Host, LinkLayer};
+use crate::identity::Id128;
 
+const PORT: u64 = 0x0002_c903_000e_0b73;
+
+fn login(guid: u64) -> LoginIdentity {
+    LoginIdentity {
+        portal: crate::portal::Portal {
+            protocol: crate::portal::Protocol::Srp,
+            listen: "10.99.0.1:5555".parse().unwrap(),
+        },
+        local: "rxe0:1".parse().unwrap(),
+        link_layer: LinkLayer::Ethernet,
+        source_gid: Id128([7; 16]),
+        address: None,
+        pkey: None,
+        initiator_port_id: Id128(u128::from(guid).to_be_bytes()),
+        claimed_guid: Guid::new(guid),
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn refusal(guid: u64, seconds: u64) -> Refusal {
+    let login = login(guid);
+    let refused = Access::default().admit(&login).unwrap_err();
+    Refusal {
+        when: at(seconds),
+        login,
+        refused,
+    }
+}
+
+fn access(guids: &[u64]) -> Access {
+    Access::new(vec![Host {
+        name: "esx01".into(),
+        guids: guids.iter().filter_map(|guid| Guid::new(*guid)).collect(),
+        require_fabric: false,
+        addresses: Vec::new(),
+        pkeys: Vec::new(),
+        ports: Vec::new(),
+        luns: Default::default(),
+    }])
+}
+
+#[test]
+fn an_initiator_is_one_entry_that_counts() {
+    let mut pending = Pending::default();
+    for seconds in 0..10 {
+        pending.record(refusal(PORT, seconds));
+    }
+    let entries = pending.list();
+    assert_eq!(entries.len(), 1);
+    let entry = &entries[0];
+    assert_eq!((entry.count, entry.first, entry.last), (10, at(0), at(9)));
+    assert_eq!(
+        entry.refused.fix,
+        "srptgt allow 0x0002c903000e0b73 --as NAME"
+    );
+}
+
+#[test]
+fn a_login_without_guid_is_known_by_its_gid() {
+    let mut pending = Pending::default();
+    pending.record(refusal(0, 1));
+    pending.record(refusal(0, 2));
+    assert_eq!(pending.list()[0].count, 2);
+    assert_eq!(pending.list()[0].guid, None);
+}
+
+#[test]
+fn a_flood_forgets_the_oldest_and_stays_bounded() {
+    let mut pending = Pending::default();
+    for number in 0..3 * CAPACITY as u64 {
+        pending.record(refusal(0x1000 + 16 * number, number));
+    }
+    assert_eq!(pending.len(), CAPACITY);
+    let newest = Guid::new(0x1000 + 16 * (3 * CAPACITY as u64 - 1));
+    assert_eq!(pending.list()[0].guid, newest);
+    assert_eq!(
+        pending.list().last().map(|entry| entry.last),
+        Some(at(2 * CAPACITY as u64))
+    );
+}
+
+#[test]
+fn repeated_knocking_is_logged_once_a_minute() {
+    let mut pending = Pending::default();
+    let logged = |pending: &mut Pending, seconds| pending.record(refusal(PORT, seconds)).is_some();
+    assert!(logged(&mut pending, 0));
+    assert!(!logged(&mut pending, 1));
+    assert!(!logged(&mut pending, 59));
+    assert!(logged(&mut pending, 60));
+    let mut other = refusal(PORT, 61);
+    other.refused.reason = RefusalReason::FabricRequired;
+    assert!(pending.record(other).is_some(), "another reason is news");
+}
+
+#[test]
+fn a_review_forgets_the_admitted_and_renews_the_advice() {
+    let mut pending = Pending::default();
+    pending.record(refusal(PORT, 1));
+    pending.record(refusal(PORT + 1, 2));
+    pending.review(&access(&[PORT]));
+    let entries = pending.list();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].refused.reason, RefusalReason::SameCard);
+    assert_eq!(
+        entries[0].refused.fix,
+        "srptgt allow 0x0002c903000e0b74 --as esx01"
+    );
+}
+
+#[test]
+fn a_broken_login_stays_whoever_is_listed() {
+    let mut pending = Pending::default();
+    let mut broken = refusal(PORT, 1);
+    broken.refused.reason = RefusalReason::Protocol;
+    pending.record(broken);
+    pending.review(&access(&[PORT]));
+    assert_eq!(pending.len(), 1);
+    pending.review(&Access::default());
+    assert_eq!(pending.list()[0].refused.reason, RefusalReason::Protocol);
+}
+
+#[test]
+fn neighbours_that_knocked_are_found_unless_the_guid_itself_did() {
+    let mut pending = Pending::default();
+    pending.record(refusal(PORT, 1));
+    let guid = |value| Guid::new(value).unwrap();
+    assert_eq!(pending.neighbour(guid(PORT - 1)), Guid::new(PORT));
+    assert_eq!(pending.neighbour(guid(PORT ^ 1 << 57)), Guid::new(PORT));
+    assert_eq!(pending.neighbour(guid(PORT)), None);
+    assert_eq!(pending.neighbour(guid(PORT + 9)), None);
+}

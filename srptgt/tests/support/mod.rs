@@ -1,0 +1,302 @@
+//! A control plane with a worker that moves no data: it keeps what it is told and answers as it is told.
+
+#![allow(dead_code)] // Each test file uses its part of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use srptgt::access::{Access, LinkLayer, LoginIdentity, Vouched};
+use srptgt::api::client::Client;
+use srptgt::api::server::Socket;
+use srptgt::control::Control;
+use srptgt::identity::{Guid, Id128};
+use srptgt::portal::{Endpoint, Listen, Portal};
+use srptgt::worker_link::{
+    Counters, Event, EventSender, LatencyMicros, LunChange, Mailbox, Refusal, Request,
+    SessionChannel, SessionInfo, SessionLun, WorkerError, link,
+};
+use target_core::logical_unit::LogicalUnit;
+use tempfile::TempDir;
+
+/// What the fake worker has.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) luns: BTreeMap<String, (Arc<LogicalUnit>, Arc<backstore::Medium>)>,
+    pub(crate) portals: BTreeSet<Portal>,
+    pub(crate) access: Arc<Access>,
+    pub(crate) sessions: Vec<SessionInfo>,
+    pub(crate) changes: Vec<(String, LunChange)>,
+    pub(crate) stalled: BTreeSet<String>,
+    /// The names of all requests, in order.
+    pub(crate) log: Vec<&'static str>,
+    /// Requests of this name fail until it is taken away.
+    pub(crate) failing: Option<&'static str>,
+}
+
+fn refusal() -> WorkerError {
+    WorkerError {
+        text: "the worker was told to fail".to_owned(),
+        fix: "tell it otherwise".to_owned(),
+    }
+}
+
+impl Told {
+    fn outcome(&mut self, name: &'static str) -> Result<(), WorkerError> {
+        self.log.push(name);
+        if self.failing == Some(name) {
+            Err(refusal())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Returns false when the worker should end.
+    fn handle(&mut self, request: Request) -> bool {
+        match request {
+            Request::AddLun { lu, medium, reply } => {
+                let outcome = self.outcome("add lun");
+                if outcome.is_ok() {
+                    let old = self.luns.insert(lu.identity.name.clone(), (lu, medium));
+                    assert!(old.is_none(), "a LUN is added twice");
+                }
+                reply.send(outcome);
+            }
+            Request::RemoveLun { name, reply } => {
+                let outcome = self.outcome("remove lun");
+                let mapped = self
+                    .access
+                    .hosts()
+                    .iter()
+                    .any(|host| host.luns.values().any(|lun| lun.lun == name));
+                assert!(!mapped, "a LUN is removed while a host sees it");
+                assert!(
+                    self.luns.remove(&*name).is_some(),
+                    "a LUN is removed that was not added"
+                );
+                reply.send(outcome);
+            }
+            Request::LunChanged {
+                name,
+                change,
+                reply,
+            } => {
+                self.changes.push((name.to_string(), change));
+                let outcome = self.outcome("lun changed");
+                reply.send(outcome);
+            }
+            Request::SetAccess { access, reply } => {
+                for lun in access.hosts().iter().flat_map(|host| host.luns.values()) {
+                    assert!(
+                        self.luns.contains_key(&*lun.lun),
+                        "LUN {} is mapped and was not added",
+                        lun.lun
+                    );
+                }
+                self.access = access;
+                let _ = self.outcome("set access");
+                reply.send(());
+            }
+            Request::AddPortal { portal, reply } => {
+                let outcome = self.outcome("add portal").map(|()| endpoints(&portal));
+                if outcome.is_ok() {
+                    self.portals.insert(portal);
+                }
+                reply.send(outcome);
+            }
+            Request::RemovePortal { portal, reply } => {
+                let _ = self.outcome("remove portal");
+                self.portals.remove(&portal);
+                reply.send(());
+            }
+            Request::Sessions { reply } => reply.send(self.sessions.clone()),
+            Request::DropSession { id, reply } => {
+                let before = self.sessions.len();
+                self.sessions.retain(|session| session.id != id);
+                reply.send(self.sessions.len() < before);
+            }
+            Request::Counters { reply } => reply.send(Counters::default()),
+            Request::Stall { name, on, reply } => {
+                if on {
+                    self.stalled.insert(name.to_string())
+                } else {
+                    self.stalled.remove(&*name)
+                };
+                let outcome = self.outcome("stall");
+                reply.send(outcome);
+            }
+            Request::Shutdown { reply, .. } => {
+                reply.send(());
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn endpoints(portal: &Portal) -> Vec<Endpoint> {
+    match &portal.listen {
+        Listen::Ip(address) => vec![Endpoint::Ip(*address)],
+        Listen::InfiniBand(_) => vec![Endpoint::InfiniBand {
+            gid: id(0xfe80 << 48, 0x0002_c903_000e_0b73),
+            pkey: 0xffff,
+            service_id: 0x013f_15b3,
+        }],
+    }
+}
+
+/// A worker thread that keeps what it is told in `told`.
+fn start(mut mailbox: Mailbox, told: Arc<Mutex<Told>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        loop {
+            let mut waits = [PollFd::from_borrowed_fd(mailbox.fd(), PollFlags::IN)];
+            poll(&mut waits, None).unwrap();
+            mailbox.acknowledge();
+            while let Some(request) = mailbox.poll() {
+                if !told.lock().unwrap().handle(request) {
+                    return;
+                }
+            }
+        }
+    })
+}
+
+/// A running control plane with its API, in a folder of its own.
+pub(crate) struct Bed {
+    pub(crate) folder: TempDir,
+    pub(crate) control: Arc<Control>,
+    pub(crate) client: Client,
+    pub(crate) events: EventSender,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Bed {
+    /// Starts it with this configuration; must run inside a runtime.
+    pub(crate) async fn with(config: &str) -> Self {
+        // Its name has always the same length, so that the transcripts' tables do not move.
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        if !config.is_empty() {
+            std::fs::write(folder.path().join("srptgt.toml"), config).unwrap();
+        }
+        let told = Arc::new(Mutex::new(Told::default()));
+        let (link, mailbox, events) = link().unwrap();
+        let sender = mailbox.events().clone();
+        let (control, loaded) =
+            Control::load(&folder.path().join("srptgt.toml"), link, &events).unwrap();
+        start(mailbox, told.clone());
+        control.start(loaded).await.unwrap();
+        let socket = Socket::bind(&folder.path().join("api.sock")).unwrap();
+        tokio::spawn(socket.serve(control.clone()));
+        tokio::spawn(control.clone().run(events));
+        let client = Client::new(&folder.path().join("api.sock"));
+        Self {
+            folder,
+            control,
+            client,
+            events: sender,
+            told,
+        }
+    }
+
+    pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    pub(crate) fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap()
+    }
+
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.folder.path().join("srptgt.toml")
+    }
+
+    pub(crate) fn config_text(&self) -> String {
+        std::fs::read_to_string(self.config_path()).unwrap_or_default()
+    }
+
+    /// From now on the configuration cannot be written.
+    pub(crate) fn break_disk(&self) {
+        let _ = std::fs::remove_dir(self.config_path().with_extension("toml.new"));
+        std::fs::create_dir(self.config_path().with_extension("toml.new")).unwrap();
+    }
+
+    /// A login from the claimed port is refused, as the worker would.
+    pub(crate) async fn refuse(&self, guid: u64) {
+        let login = login(guid);
+        let refused = self.told().access.admit(&login).unwrap_err();
+        self.refuse_with(login, refused).await;
+    }
+
+    pub(crate) async fn refuse_with(&self, login: LoginIdentity, refused: srptgt::access::Refused) {
+        let before = self.control.refused().len();
+        let when = std::time::SystemTime::now();
+        self.events.send(Event::Refused(Refusal {
+            when,
+            login,
+            refused,
+        }));
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+            if self.control.refused().len() > before {
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) fn id(upper: u64, lower: u64) -> Id128 {
+    Id128((u128::from(upper) << 64 | u128::from(lower)).to_be_bytes())
+}
+
+/// A login over RoCE.
+pub(crate) fn login(guid: u64) -> LoginIdentity {
+    LoginIdentity {
+        portal: Portal {
+            protocol: srptgt::portal::Protocol::Srp,
+            listen: "10.99.0.1:5555".parse().unwrap(),
+        },
+        local: "rxe0:1".parse().unwrap(),
+        link_layer: LinkLayer::Ethernet,
+        source_gid: id(0, 0xffff_0a63_0002),
+        address: Some("10.99.0.2".parse().unwrap()),
+        pkey: Some(0xffff),
+        initiator_port_id: id(0, guid),
+        claimed_guid: Guid::new(guid),
+    }
+}
+
+/// A session of host `esx01` on LUN 0, `ds1`.
+pub(crate) fn session(session_id: u64) -> SessionInfo {
+    SessionInfo {
+        id: session_id,
+        host: "esx01".to_owned(),
+        guid: Guid::new(0x0002_c903_000e_0b73).unwrap(),
+        vouched: Vouched::Claimed,
+        login: login(0x0002_c903_000e_0b73),
+        since: std::time::SystemTime::now(),
+        channels: vec![SessionChannel {
+            queue_pair: 17,
+            max_it_iu_bytes: 8260,
+            request_limit: 64,
+            in_flight: 3,
+            immediate_data: true,
+        }],
+        luns: vec![SessionLun {
+            number: 0,
+            lun: "ds1".to_owned(),
+            reads: 10,
+            writes: 5,
+            read_bytes: 40960,
+            written_bytes: 20480,
+            errors: 0,
+            latency: LatencyMicros {
+                p50_us: 80,
+                p99_us: 200,
+                p999_us: 400,
+                max_us: 12000,
+            },
+        }],
+    }
+}
