@@ -1,0 +1,167 @@
+//! Events of the connection manager: those that a step waits for, and the others, which are kept.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rdma::{CmEvent, Connection, ConnectionId, Error, EventChannel};
+
+use super::error::ConnectError;
+use super::wait_readable;
+
+/// The CM's reason for a reject when nobody listens (InfiniBand Architecture, table 111).
+const REASON_INVALID_SERVICE: i32 = 8;
+
+#[derive(Debug)]
+pub(super) struct CmEvents {
+    pub(super) channel: EventChannel,
+    aside: VecDeque<CmEvent>,
+}
+
+/// A peer's answer to a connection request.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Accepted(Vec<u8>),
+    Rejected { reason: i32, private_data: Vec<u8> },
+}
+
+/// The limits of one attempt to connect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) address: SocketAddr,
+    pub(super) timeout_ms: u32,
+}
+
+impl CmEvents {
+    pub(super) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            channel: EventChannel::new()?,
+            aside: VecDeque::new(),
+        })
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<CmEvent>, Error> {
+        match self.aside.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => self.channel.next_event(),
+        }
+    }
+
+    /// Waits for the next event of this connection; events of others are kept for [`CmEvents::next`].
+    fn of(
+        &mut self,
+        id: ConnectionId,
+        step: &'static str,
+        timeout_ms: u32,
+    ) -> Result<CmEvent, ConnectError> {
+        let limit = Instant::now() + Duration::from_millis(timeout_ms.into());
+        loop {
+            match self.channel.next_event()? {
+                Some(event) if connection_of(&event) == Some(id) => return Ok(event),
+                Some(event) => self.aside.push_back(event),
+                None => {
+                    let left = limit.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(ConnectError::TimedOut { step, timeout_ms });
+                    }
+                    wait_readable(&[self.channel.as_fd()], left);
+                }
+            }
+        }
+    }
+
+    /// A connection whose device is known.
+    pub(super) fn resolve(
+        &mut self,
+        source: Option<SocketAddr>,
+        patience: Patience,
+    ) -> Result<Connection, ConnectError> {
+        let Patience {
+            address,
+            timeout_ms,
+        } = patience;
+        let connection = Connection::resolve(&self.channel, source, address, timeout_ms)?;
+        let step = "finding the device that leads to the target";
+        match self.of(connection.id(), step, timeout_ms)? {
+            CmEvent::AddressResolved(_) => Ok(connection),
+            event => Err(failure(&event, address)),
+        }
+    }
+
+    pub(super) fn resolve_route(
+        &mut self,
+        connection: &Connection,
+        patience: Patience,
+    ) -> Result<(), ConnectError> {
+        connection.resolve_route(patience.timeout_ms)?;
+        let step = "finding the route to the target";
+        match self.of(connection.id(), step, patience.timeout_ms)? {
+            CmEvent::RouteResolved(_) => Ok(()),
+            event => Err(failure(&event, patience.address)),
+        }
+    }
+
+    /// What the peer says to a connection request that was sent.
+    pub(super) fn verdict(
+        &mut self,
+        connection: &Connection,
+        patience: Patience,
+    ) -> Result<Verdict, ConnectError> {
+        let step = "waiting for the target's answer to the login";
+        match self.of(connection.id(), step, patience.timeout_ms)? {
+            CmEvent::Accepted { private_data, .. } => Ok(Verdict::Accepted(private_data)),
+            CmEvent::Rejected {
+                reason,
+                private_data,
+                ..
+            } if reason != REASON_INVALID_SERVICE => Ok(Verdict::Rejected {
+                reason,
+                private_data,
+            }),
+            event => Err(failure(&event, patience.address)),
+        }
+    }
+}
+
+fn failure(event: &CmEvent, address: SocketAddr) -> ConnectError {
+    match *event {
+        CmEvent::Rejected { .. } => ConnectError::NobodyListens(address),
+        CmEvent::ResolveFailed { errno, .. } => ConnectError::NoRoute { address, errno },
+        CmEvent::ConnectFailed { errno, .. } | CmEvent::Unreachable { errno, .. } => {
+            ConnectError::NoAnswer { address, errno }
+        }
+        _ => ConnectError::NoAnswer { address, errno: 0 },
+    }
+}
+
+/// Whose event it is; `None` for those of listeners.
+pub(super) fn connection_of(event: &CmEvent) -> Option<ConnectionId> {
+    match *event {
+        CmEvent::ConnectRequest(_) => None,
+        CmEvent::AddressResolved(id)
+        | CmEvent::RouteResolved(id)
+        | CmEvent::ResolveFailed { id, .. }
+        | CmEvent::Accepted { id, .. }
+        | CmEvent::Established(id)
+        | CmEvent::Rejected { id, .. }
+        | CmEvent::ConnectFailed { id, .. }
+        | CmEvent::Unreachable { id, .. }
+        | CmEvent::Disconnected(id)
+        | CmEvent::TimewaitExit(id)
+        | CmEvent::DeviceRemoval(id)
+        | CmEvent::AddressChanged(id) => Some(id),
+    }
+}
+
+/// Whether the event ends an established connection.
+pub(super) fn is_end(event: &CmEvent) -> bool {
+    matches!(
+        event,
+        CmEvent::Disconnected(_) | CmEvent::TimewaitExit(_) | CmEvent::DeviceRemoval(_)
+    )
+}

@@ -1,0 +1,121 @@
+//! What can go wrong with a session, and what to do about it.
+
+use std::net::SocketAddr;
+
+use thiserror::Error;
+
+use crate::machine::{Answer, CloseReason, LoginError, SubmitError};
+
+/// A session was not made.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The machine has no RDMA, or it failed.
+    #[error(transparent)]
+    Rdma(#[from] rdma::Error),
+    /// No memory for buffers.
+    #[error("no memory for the session's buffers: {0}")]
+    Memory(std::io::Error),
+    /// The address cannot be reached over RDMA.
+    #[error(
+        "{address} cannot be reached over RDMA (errno {errno}); check the address and the route to it"
+    )]
+    NoRoute {
+        /// Where to.
+        address: SocketAddr,
+        /// Why.
+        errno: i32,
+    },
+    /// Nobody listens there.
+    #[error("nobody listens on {0}; check the port, and that the target runs")]
+    NobodyListens(SocketAddr),
+    /// The peer does not answer.
+    #[error("{address} does not answer (errno {errno}); check that the target runs")]
+    NoAnswer {
+        /// Who.
+        address: SocketAddr,
+        /// Why.
+        errno: i32,
+    },
+    /// A step took too long.
+    #[error("{step} took longer than {timeout_ms} ms")]
+    TimedOut {
+        /// Which.
+        step: &'static str,
+        /// Its limit.
+        timeout_ms: u32,
+    },
+    /// The target did not grant the login.
+    #[error("channel {channel}: {error}")]
+    Login {
+        /// Of which channel.
+        channel: u16,
+        /// Why.
+        error: LoginError,
+    },
+    /// The target wants to send messages that are longer than the receive buffers can be.
+    #[error("the target may send messages of {asked} bytes, this initiator takes {most}")]
+    MessageLength {
+        /// What the target said.
+        asked: u32,
+        /// What is taken.
+        most: u32,
+    },
+    /// A further channel would leave through another device than the first.
+    #[error("{0} is reached through another device than the session's first channel")]
+    OtherDevice(SocketAddr),
+}
+
+/// A session cannot go on, or not now.
+#[derive(Debug, Error)]
+pub enum SessionError {
+    /// RDMA failed.
+    #[error(transparent)]
+    Rdma(#[from] rdma::Error),
+    /// All channels have ended.
+    #[error("the session is over: {0}")]
+    Closed(CloseReason),
+    /// As many requests are outstanding as are allowed: wait for one.
+    #[error("as many commands are outstanding as the session may have; wait for an answer")]
+    Full,
+    /// The request cannot be made.
+    #[error(transparent)]
+    Submit(SubmitError),
+    /// No data buffer of this length is free.
+    #[error("no data buffer of {0} bytes is free; raise the session's data memory")]
+    NoBuffer(usize),
+}
+
+/// A command did not end well.
+#[derive(Debug, Error)]
+pub enum ExecuteError {
+    /// The session failed.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The target answered, but not with status GOOD.
+    #[error("the target answered {0}")]
+    Answer(Box<Answer>),
+    /// The target did not answer in time; the command was aborted, or the session is lost.
+    #[error("no answer within {timeout_ms} ms; {aftermath}")]
+    TimedOut {
+        /// The limit.
+        timeout_ms: u32,
+        /// What became of the command.
+        aftermath: &'static str,
+    },
+    /// The command was ended by task management.
+    #[error("the command was ended by task management")]
+    Aborted,
+    /// The channel broke; whether the command was carried out is not known.
+    #[error("the channel was lost before the answer: {0}")]
+    ChannelLost(CloseReason),
+    /// Less data came than the reply must have.
+    #[error("{what} of {got} bytes came, at least {needed} are needed")]
+    ShortData {
+        /// Which reply.
+        what: &'static str,
+        /// Bytes that came.
+        got: usize,
+        /// Bytes that are needed.
+        needed: usize,
+    },
+}

@@ -1,0 +1,127 @@
+//! Everything of one device that the channels of a session share.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use iobuf::{Arena, Buf, Pool};
+use rdma::{
+    CompletionChannel, CompletionQueue, Device, Error, MemoryRegion, ProtectionDomain, QueuePair,
+    QueuePairConfig, ReceivePostError, SharedReceiveQueue, WorkCompletion,
+};
+
+use super::error::ConnectError;
+
+/// Alignment in bytes of the arena's parts.
+const PART_ALIGN_BYTES: usize = 1 << 16;
+
+/// The largest data buffer in bytes.
+const LARGEST_DATA_BYTES: usize = 16 << 20;
+
+/// How much of everything there is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    pub(super) data_bytes: usize,
+    pub(super) messages: usize,
+    pub(super) message_bytes: usize,
+    pub(super) receives: u32,
+    /// The longest message that can be received.
+    pub(super) receive_bytes: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) device: Device,
+    pub(super) domain: ProtectionDomain,
+    completions: CompletionChannel,
+    pub(super) cq: CompletionQueue,
+    pub(super) srq: SharedReceiveQueue,
+    pub(super) messages: Pool,
+    pub(super) data: Pool,
+    receives: Pool,
+    /// Posted buffers are given this window.
+    receive_bytes: usize,
+    _region: MemoryRegion,
+}
+
+impl Port {
+    pub(super) fn open(device: &str, sizes: Sizes) -> Result<Self, ConnectError> {
+        let device = Device::open(device)?;
+        let domain = ProtectionDomain::new(&device)?;
+        let data_end = sizes.data_bytes.next_power_of_two().max(PART_ALIGN_BYTES);
+        let messages_len = sizes.messages * sizes.message_bytes;
+        let messages_end = data_end + messages_len.next_multiple_of(PART_ALIGN_BYTES);
+        let receives_end = messages_end + sizes.receives as usize * sizes.receive_bytes;
+        let arena: Arc<Arena> = Arena::new(receives_end).map_err(ConnectError::Memory)?;
+        let region = MemoryRegion::register(&domain, &arena)?;
+        let completions = CompletionChannel::new(&device)?;
+        Ok(Self {
+            cq: CompletionQueue::new(&device, sizes.receives, Some(&completions))?,
+            srq: SharedReceiveQueue::new(&domain, sizes.receives)?,
+            messages: Pool::slots(&arena, data_end..messages_end, sizes.message_bytes),
+            data: Pool::buddy(&arena, 0..data_end, data_end.min(LARGEST_DATA_BYTES)),
+            receives: Pool::slots(&arena, messages_end..receives_end, sizes.receive_bytes),
+            receive_bytes: sizes.receive_bytes,
+            completions,
+            domain,
+            device,
+            _region: region,
+        })
+    }
+
+    pub(super) fn queue_pair(&self) -> Result<QueuePair, Error> {
+        let config = QueuePairConfig {
+            remote_access: true,
+            ..QueuePairConfig::default()
+        };
+        QueuePair::new(&self.domain, &self.cq, &self.cq, &self.srq, config)
+    }
+
+    /// Posts as many receives as there is room for.
+    pub(super) fn post_receives(&self) -> Result<(), Error> {
+        while self.srq.room() > 0 {
+            let Some(buf) = self.receives.take(self.receive_bytes) else {
+                break;
+            };
+            if !self.post(buf) {
+                break;
+            }
+        }
+        self.srq.flush()
+    }
+
+    /// Gives a receive buffer back to the NIC at the next flush.
+    pub(super) fn repost(&self, mut buf: Buf) {
+        if buf.set_window(0, self.receive_bytes) {
+            self.post(buf);
+        }
+    }
+
+    fn post(&self, buf: Buf) -> bool {
+        match self.srq.post(buf) {
+            Ok(()) => true,
+            // The buffer returns to its pool; it is posted again when there is room.
+            Err(ReceivePostError::Full(_) | ReceivePostError::NotRegistered(_)) => false,
+        }
+    }
+
+    /// A buffer with these bytes, ready to be sent.
+    pub(super) fn message(&self, bytes: &[u8]) -> Option<Buf> {
+        let mut buf = self.messages.take(bytes.len())?;
+        buf.copy_from_slice(bytes);
+        Some(buf)
+    }
+
+    pub(super) fn poll(&self, batch: &mut [WorkCompletion]) -> Result<usize, Error> {
+        self.cq.poll(batch)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.completions.as_fd()
+    }
+
+    /// Reads what the completion channel has reported.
+    pub(super) fn clear_events(&self) -> Result<(), Error> {
+        while self.completions.next_event()?.is_some() {}
+        Ok(())
+    }
+}
