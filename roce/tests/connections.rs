@@ -545,6 +545,83 @@ fn a_restarted_listener_is_not_taken_for_its_former_self() {
 }
 
 #[test]
+fn patience_is_granted_once_per_repetition() {
+    let mut network = network(3);
+    network.hosts[1].alive = false;
+    let (_, id) = begin(&mut network, PORT);
+    let host = &mut network.hosts[0];
+    answers_of_any_kind(host, 1000);
+    let mra = Message::Mra {
+        ids: Ids {
+            local: 5,
+            remote: id.0,
+        },
+        answered: roce::cm::Answered::Req,
+        service_timeout: 31,
+    };
+    for now_us in 1000..3000 {
+        ask(host, stranger_address(), mra, now_us);
+    }
+    network.run_until(200_000_000, |network| {
+        network.hosts[0].node.statistics().sent_packets == 2
+    });
+    assert!(network.now_us > 60_000_000, "the first MRA counts");
+    assert!(network.now_us < 80_000_000, "within reason");
+    network.run_until(20_000_000, |network| !network.hosts[0].events.is_empty());
+}
+
+/// Lets a host say what it has to say to nobody.
+fn answers_of_any_kind(host: &mut Host, now_us: u64) {
+    while host.node.poll_transmit(&host.memory, now_us).is_some() {}
+}
+
+#[test]
+fn a_node_connects_to_itself() {
+    let mut network = network(3);
+    let node = &mut network.hosts[0].node;
+    node.listen(tcp_service_id(PORT));
+    let (near, far) = (network.hosts[0].queue_pair(), network.hosts[0].queue_pair());
+    let path = network.path(0, 0);
+    let connect = Connect {
+        path,
+        service_id: tcp_service_id(PORT),
+        rdma_cm_port: Some(1),
+        path_mtu: PathMtu::Mtu1024,
+        responder_resources: 1,
+        initiator_depth: 1,
+        private_data: b"",
+    };
+    let now = network.now_us;
+    let id = network.hosts[0]
+        .node
+        .connect(near, &connect, now)
+        .expect("begun");
+    network.run_until(1_000_000, |network| network.request(0).is_some());
+    let asked = network.request(0).expect("asked").connection;
+    let accept = Accept {
+        responder_resources: 1,
+        initiator_depth: 1,
+        private_data: b"",
+    };
+    network.hosts[0]
+        .node
+        .accept(asked, far, &accept, now)
+        .expect("waiting");
+    network.run_until(1_000_000, |network| {
+        network.connected(0, id) && network.connected(0, asked)
+    });
+    network.hosts[0]
+        .node
+        .disconnect(asked, now)
+        .expect("stands");
+    network.run_until(1_000_000, |network| {
+        network.disconnected(0, id) && network.disconnected(0, asked)
+    });
+    assert_eq!(network.hosts[0].node.state(near), Some(State::Error));
+    assert_eq!(network.hosts[0].node.state(far), Some(State::Error));
+}
+
+#[test]
 fn too_much_private_data_is_the_callers_fault() {
     let mut network = network(3);
     let qp = network.hosts[0].queue_pair();

@@ -331,8 +331,8 @@ impl ConnectionManager {
             return false;
         };
         let id = connection.id;
-        if matches!(connection.phase, Phase::ReqSent | Phase::RepSent) {
-            connection.postpone(service_timeout, arrival.now_us);
+        let waits = matches!(connection.phase, Phase::ReqSent | Phase::RepSent);
+        if waits && connection.postpone(service_timeout, arrival.now_us) {
             self.touch(id);
         }
         true

@@ -6,6 +6,9 @@ use crate::psn::Psn;
 use crate::qp::{Path, PathMtu};
 use crate::work::QueuePairNumber;
 
+/// Exponent of the longest time that a peer may ask for at once: 69 s.
+const MAX_SERVICE_TIMEOUT: u8 = 24;
+
 /// A connection's local communication id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub u32);
@@ -54,6 +57,8 @@ struct Repeated {
     mad: Box<[u8; MAD_LEN]>,
     wait_us: u64,
     left: u8,
+    /// The peer has asked for patience since it was last sent.
+    postponed: bool,
 }
 
 /// A connection.
@@ -121,6 +126,7 @@ impl Connection {
             mad: Box::new(mad),
             wait_us,
             left: times,
+            postponed: false,
         });
     }
 
@@ -128,6 +134,7 @@ impl Connection {
     pub(crate) fn next_repeat(&mut self, now_us: u64) -> Option<[u8; MAD_LEN]> {
         let repeated = self.repeated.as_mut()?;
         repeated.left = repeated.left.checked_sub(1)?;
+        repeated.postponed = false;
         self.deadline_us = Some(now_us + repeated.wait_us);
         Some(*repeated.mad)
     }
@@ -143,13 +150,19 @@ impl Connection {
         self.deadline_us = None;
     }
 
-    /// The peer asks for patience.
-    pub(crate) fn postpone(&mut self, service_timeout: u8, now_us: u64) {
-        let Some(repeated) = &self.repeated else {
-            return;
+    /// The peer asks for patience: granted once per repetition, within reason. False when nothing has changed.
+    pub(crate) fn postpone(&mut self, service_timeout: u8, now_us: u64) -> bool {
+        let Some(repeated) = self
+            .repeated
+            .as_mut()
+            .filter(|repeated| !repeated.postponed)
+        else {
+            return false;
         };
-        let wait = timeout_us(service_timeout).unwrap_or(0);
+        repeated.postponed = true;
+        let wait = timeout_us(service_timeout.min(MAX_SERVICE_TIMEOUT)).unwrap_or(0);
         self.deadline_us = Some(now_us + wait + repeated.wait_us);
+        true
     }
 
     /// The end: late packets are waited out for two lifetimes.

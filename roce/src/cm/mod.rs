@@ -31,7 +31,7 @@ use crate::work::QueuePairNumber;
 /// How connections are made.
 #[derive(Clone, Copy, Debug)]
 pub struct CmConfig {
-    /// Node GUID: EUI-64 of the interface as Linux derives it, or configured.
+    /// Node GUID, different for every node: EUI-64 of the interface as Linux derives it, or configured.
     pub ca_guid: u64,
     /// Largest path MTU that the interface carries.
     pub max_mtu: PathMtu,

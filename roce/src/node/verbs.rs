@@ -105,7 +105,7 @@ impl Node {
         self.pair_mut(qp)?.make_ready_to_receive(attributes)
     }
 
-    /// RTR or SQD to RTS.
+    /// RTR or SQD to RTS; back from SQD the attributes stay as they were.
     pub fn make_ready_to_send(
         &mut self,
         qp: QueuePairNumber,

@@ -389,6 +389,15 @@ fn a_gap_is_reported_once_and_forgotten_when_it_closes() {
     }
     let acks = far.poll_all();
     assert_eq!((psns(&acks), syndrome(&acks[0])), (vec![3], Syndrome::ACK));
+    near.deliver(&acks[0]);
+    near.post(Operation::Send, 10, true);
+    near.post(Operation::Send, 10, true);
+    far.deliver(&near.poll_all()[1]);
+    let naks = far.poll_all();
+    assert_eq!(
+        (psns(&naks), syndrome(&naks[0])),
+        (vec![4], Syndrome::Nak(Nak::Sequence))
+    );
 }
 
 #[test]
