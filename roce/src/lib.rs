@@ -26,9 +26,14 @@
 //!   takes an answer that begins with FIRST for an error unless it begins at the first packet. This crate does
 //!   the former, and takes either.
 //! - **READ depth.** rxe recycles its responder resources instead of refusing one READ too many; so does this crate.
+//! - **Starting PSN.** A REQ or REP says where its *receiver* begins to send: each side chooses what it will expect.
+//! - **Segmented sends.** Linux counts the IPv4 identification up from that of the first segment, so segment i of one
+//!   `UDP_SEGMENT` send needs [`Transmit::icrc_for`]`(i)` (seen on veth with an unconnected socket and `IP_PMTUDISC_DO`).
 //! - **CM timers.** Linux repeats a REQ after 4.3 s and up to 15 times, drops a repeated REQ while its consumer
 //!   decides, and lets a REP be repeated by its sender only. The local acknowledge timeout that it announces is
-//!   537 ms (exponent 17), the wait in its RNR NAKs 655 ms (code 0) unless the consumer sets one.
+//!   537 ms (exponent 17); rxe does not wind that timer up when an acknowledge comes, so a short one only makes it
+//!   repeat what has long arrived. Its RNR NAKs ask for 655 ms (code 0) unless the
+//!   consumer sets another wait.
 #![forbid(unsafe_code)]
 
 pub mod cm;

@@ -545,6 +545,45 @@ fn a_restarted_listener_is_not_taken_for_its_former_self() {
 }
 
 #[test]
+fn a_peer_may_use_its_queue_pair_again_when_the_connection_is_over() {
+    let mut network = network(3);
+    let host = &mut network.hosts[0];
+    host.node.listen(tcp_service_id(PORT));
+    ask(host, stranger_address(), Message::Req(stranger()), 0);
+    let Some(Event::ConnectRequest(request)) = host.events.pop() else {
+        panic!("{:?}", host.events);
+    };
+    let qp = host.queue_pair();
+    let accept = Accept {
+        responder_resources: 1,
+        initiator_depth: 1,
+        private_data: b"",
+    };
+    host.node
+        .accept(request.connection, qp, &accept, 0)
+        .expect("waiting");
+    answers(host, 0);
+    let again = Req {
+        local_id: 2,
+        ..stranger()
+    };
+    let refused = ask(host, stranger_address(), Message::Req(again), 0);
+    assert_eq!(reason(&refused), Some(RejectReason::STALE_CONNECTION));
+    let ids = Ids {
+        local: 1,
+        remote: request.connection.0,
+    };
+    let dreq = Message::Dreq {
+        ids,
+        remote_qpn: qp.0,
+    };
+    ask(host, stranger_address(), dreq, 0);
+    host.events.clear();
+    ask(host, stranger_address(), Message::Req(again), 0);
+    assert!(matches!(host.events[0], Event::ConnectRequest(_)));
+}
+
+#[test]
 fn patience_is_granted_once_per_repetition() {
     let mut network = network(3);
     network.hosts[1].alive = false;

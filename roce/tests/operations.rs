@@ -4,6 +4,7 @@ mod network;
 
 use network::{BASE, Network, Pair, Weather};
 use roce::packet::UDP_PORT;
+use roce::packet::icrc::{self, Ends};
 use roce::qp::{PathMtu, State, Tuning};
 use roce::{CompletionKind, Key, Operation, Remote, SendRequest, Status};
 
@@ -427,6 +428,49 @@ fn a_draining_queue_finishes_what_it_began() {
 }
 
 #[test]
+fn the_segments_of_one_send_are_numbered() {
+    let mut network = Network::new(4, FAIR, Tuning::default());
+    let pair = network.connect(PathMtu::Mtu256, 1);
+    network.settle(1000);
+    let there = remote(&network, 0);
+    let near = &mut network.hosts[0];
+    let sges = [near.sge(0, 1000)];
+    let request = SendRequest {
+        wr_id: 1,
+        operation: Operation::Write(there),
+        sges: &sges,
+        signaled: true,
+        fence: false,
+        solicited: false,
+    };
+    near.node.post_send(pair.near, &request).expect("posted");
+    let mut sent = Vec::new();
+    while let Some(transmit) = near.node.poll_transmit(&near.memory, 0) {
+        let number = u16::try_from(sent.len()).expect("few");
+        let mut bytes = Vec::new();
+        transmit
+            .append_to(&near.memory, &mut bytes)
+            .expect("memory");
+        let end = bytes.len() - 4;
+        bytes[end..].copy_from_slice(&transmit.icrc_for(number));
+        sent.push((bytes, transmit.path));
+    }
+    assert_eq!(sent.len(), 4);
+    let far = &mut network.hosts[1];
+    for (number, (bytes, path)) in sent.iter().enumerate() {
+        let datagram = roce::Datagram {
+            source: path.local,
+            destination: path.remote,
+            ipv4_identification: Some(number as u16),
+            payload: bytes,
+        };
+        far.node.handle_datagram(&datagram, &mut far.memory, 0);
+    }
+    assert_eq!(far.node.statistics().bad_icrc, 0);
+    network.run_until(1_000_000, |network| network.hosts[0].completions.len() == 1);
+}
+
+#[test]
 fn packets_of_strangers_are_counted_and_dropped() {
     let mut network = Network::new(4, FAIR, Tuning::default());
     let pair = network.connect(PathMtu::Mtu256, 1);
@@ -451,6 +495,15 @@ fn packets_of_strangers_are_counted_and_dropped() {
         .expect("memory");
     let stranger = "10.0.0.9:4791".parse().expect("address");
     let here = std::net::SocketAddr::new(network.hosts[1].ip, UDP_PORT);
+    let body = bytes.len() - 4;
+    let mut forged = bytes[..body].to_vec();
+    let ends = Ends {
+        source: stranger,
+        destination: here,
+    };
+    let crc = icrc::compute(&ends, &forged, std::iter::empty(), 0, bytes.len());
+    forged.extend(crc.to_le_bytes());
+    network.inject(stranger, here, forged);
     network.inject(stranger, here, bytes);
     network.inject(stranger, here, vec![0x55; 40]);
     network.inject(stranger, here, Vec::new());
@@ -460,7 +513,12 @@ fn packets_of_strangers_are_counted_and_dropped() {
         statistics.bad_icrc, 1,
         "the source address is part of the ICRC"
     );
+    assert_eq!(
+        statistics.foreign, 1,
+        "the peer of a queue pair has an address"
+    );
     assert_eq!(statistics.malformed, 2);
+    assert_eq!(statistics.refused_requests, 0);
     assert_eq!(
         network.hosts[1].node.state(pair.far),
         Some(State::ReadyToSend)

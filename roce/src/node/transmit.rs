@@ -32,6 +32,16 @@ pub struct Transmit<'a> {
 }
 
 impl Transmit<'_> {
+    /// The ICRC, which is the end of `trailer`, for a packet that leaves with this IPv4 identification: segment i of a
+    /// segmented send (`UDP_SEGMENT`) has identification i. On IPv6 it is the same for all.
+    pub fn icrc_for(&self, identification: u16) -> [u8; ICRC_LEN] {
+        let icrc = self.trailer.last_chunk().copied().unwrap_or_default();
+        if !self.path.remote.ip().to_canonical().is_ipv4() {
+            return icrc;
+        }
+        icrc::renumber(u32::from_le_bytes(icrc), identification, self.length).to_le_bytes()
+    }
+
     /// Appends the whole datagram, for a driver that sends from one piece. `None` when memory is gone.
     pub fn append_to<M: Memory + ?Sized>(&self, memory: &M, out: &mut Vec<u8>) -> Option<()> {
         out.extend_from_slice(self.header);

@@ -116,7 +116,7 @@ impl Node {
         Ok(())
     }
 
-    /// RTS to SQD; [`Event::SendQueueDrained`] says when nothing is on its way any more.
+    /// RTS to SQD; [`Event::SendQueueDrained`](crate::cm::Event::SendQueueDrained) says when nothing is on its way any more.
     pub fn drain_send_queue(&mut self, qp: QueuePairNumber) -> Result<(), StateError> {
         self.pair_mut(qp)?.drain_send_queue()?;
         self.look_after(qp);
@@ -213,7 +213,7 @@ impl Node {
         self.cm.stop_listening(service_id)
     }
 
-    /// Connects a fresh queue pair. [`Event::Connected`], `Rejected` or `Unreachable` follows.
+    /// Connects a fresh queue pair. [`Event::Connected`](crate::cm::Event::Connected), `Rejected` or `Unreachable` follows.
     pub fn connect(
         &mut self,
         qp: QueuePairNumber,
@@ -229,7 +229,7 @@ impl Node {
         Ok(id)
     }
 
-    /// Accepts a connection request with a fresh queue pair. It may receive at once; [`Event::Connected`] follows.
+    /// Accepts a connection request with a fresh queue pair. It may receive at once; [`Event::Connected`](crate::cm::Event::Connected) follows.
     pub fn accept(
         &mut self,
         connection: ConnectionId,
@@ -275,7 +275,7 @@ impl Node {
         self.cm.delay(connection, &mut self.statistics)
     }
 
-    /// Ends a connection: its queue pair fails at once, [`Event::Disconnected`] follows when the peer knows.
+    /// Ends a connection: its queue pair fails at once, [`Event::Disconnected`](crate::cm::Event::Disconnected) follows when the peer knows.
     pub fn disconnect(&mut self, connection: ConnectionId, now_us: u64) -> Result<(), CmError> {
         self.cm
             .disconnect(connection, now_us, &mut self.statistics)?;

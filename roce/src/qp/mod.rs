@@ -1,5 +1,4 @@
-//! RC queue pairs: the states of IBTA 10.3.1 around a [`requester`] and a [`responder`] that know nothing of each
-//! other.
+//! RC queue pairs: the states of IBTA 10.3.1 around a requester and a responder that know nothing of each other.
 
 pub(crate) mod receive;
 mod requester;
