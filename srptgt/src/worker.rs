@@ -121,6 +121,8 @@ struct Worker {
     clock: Clock,
     /// Time of this turn.
     now: Duration,
+    /// When channels are told the time again.
+    next_look: Duration,
 }
 
 impl Worker {
@@ -148,6 +150,7 @@ impl Worker {
             cm_ready: false,
             clock: Clock::new(),
             now: Duration::ZERO,
+            next_look: Duration::ZERO,
         })
     }
 
@@ -183,6 +186,7 @@ impl Worker {
     /// Completions, commands and answers, as far as they go without sleeping. Returns how many completions came.
     fn work(&mut self) -> usize {
         let completions = self.poll_completions();
+        self.tend_timeouts();
         self.settle();
         self.transmit();
         self.tend_endings();

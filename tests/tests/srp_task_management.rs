@@ -8,7 +8,7 @@ use tests::command::{run, start};
 use tests::deadline::until_true;
 use tests::fio::Fio;
 use tests::kernel_log::Mark;
-use tests::rxe::Rxe;
+use tests::rxe::{Rxe, Wire};
 use tests::srptgt::Srptgt;
 use tests::vm::{Options, scenario};
 
@@ -92,9 +92,9 @@ fn a_stuck_command_is_aborted_and_the_other_lun_goes_on() {
 #[test]
 fn a_pulled_cable_is_survived() {
     scenario("a_pulled_cable_is_survived", Options::default(), || {
-        let rxe = Rxe::on_dummy(0);
-        let target = Srptgt::serving(&rxe, &["--ram --size 32M"]);
-        let session = target.login(&rxe, rxe.address).succeed();
+        let wire = Wire::new(0);
+        let target = Srptgt::serving(&wire.initiator, &["--ram --size 32M"]);
+        let session = target.login(&wire.initiator, wire.target.address).succeed();
         session.set_timeout("reconnect_delay", 1);
         let disk = session.disk(0);
         let job = Fio::random_write(&disk.path())
@@ -105,9 +105,9 @@ fn a_pulled_cable_is_survived() {
         until_true("a part of the load to be written", 30, || {
             target.counters().written_bytes > 2 << 20
         });
-        rxe.link_down();
+        wire.pull();
         thread::sleep(Duration::from_secs(3));
-        rxe.link_up();
+        wire.plug();
         assert!(
             load.is_running(),
             "the load was over before the cable was pulled"

@@ -22,6 +22,8 @@ pub(super) struct Adapter {
     receive_cq: ArmedQueue,
     send_cq: ArmedQueue,
     receives: SharedReceiveQueue,
+    /// Ports whose link is down.
+    down: Vec<u8>,
     /// Keeps the arena registered.
     _region: MemoryRegion,
 }
@@ -68,6 +70,7 @@ impl Adapter {
             device,
             domain,
             events,
+            down: Vec::new(),
             _region: region,
         };
         adapter.refill(memory)?;
@@ -82,6 +85,19 @@ impl Adapter {
     /// The device itself: its events and limits.
     pub(super) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Notes whether a port has a link.
+    pub(super) fn set_link(&mut self, port: u8, up: bool) {
+        self.down.retain(|&other| other != port);
+        if !up {
+            self.down.push(port);
+        }
+    }
+
+    /// Whether a port has a link, as far as the device has told.
+    pub(super) fn has_link(&self, port: u8) -> bool {
+        !self.down.contains(&port)
     }
 
     /// Where armed queues report.

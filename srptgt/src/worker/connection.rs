@@ -14,6 +14,13 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 /// How long the NIC may take to give back what it holds before the queue pair is destroyed under it.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 
+/// How often somebody looks, although nothing happens, at connections that have something to look at: sends that have
+/// not completed, because a peer that does not answer shows there and nowhere else, and times that channels wait for.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a connection whose port has no link waits for it before its end is told to the peer anyway.
+pub(super) const NO_LINK: Duration = Duration::from_secs(60);
+
 /// Only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -21,6 +28,12 @@ pub(super) enum Phase {
     Live,
     /// The channel is over; its last messages are on their way until then.
     Leaving {
+        /// When patience ends.
+        until: Duration,
+    },
+    /// Over, but not disconnected, because its port has no link: a management datagram that is sent without one can
+    /// leave a soft device without connection management for good.
+    Silent {
         /// When patience ends.
         until: Duration,
     },
@@ -69,6 +82,10 @@ pub(super) struct Connection {
     pub(super) pulls: u32,
     /// The queue pair has more than its send queue has room for.
     pub(super) blocked: bool,
+    /// Sends have not completed.
+    pub(super) sending: bool,
+    /// The channel waits for a time.
+    pub(super) timed: bool,
     /// Arrival of the command of each exchange, by place.
     started: Vec<Duration>,
 }
@@ -97,6 +114,8 @@ impl Connection {
             dirty: false,
             pulls: 0,
             blocked: false,
+            sending: false,
+            timed: false,
             started: Vec::new(),
         }
     }

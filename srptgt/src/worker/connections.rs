@@ -16,12 +16,18 @@ pub(super) struct Connections {
     by_queue_pair: HashMap<(usize, QueuePairNumber), u32>,
     by_cm: HashMap<ConnectionId, u32>,
     dirty: Vec<u32>,
+    /// Those whose channel found no buffer for a message.
+    starved: Vec<u32>,
+    /// Those whose channel waits for a time.
+    timed: Vec<u32>,
     /// Those that are on their way out.
     ending: Vec<u32>,
     /// RDMA READs that are out, over all connections.
     pulls: u32,
     /// Connections whose send queue is full.
     blocked: u32,
+    /// Connections with sends that have not completed.
+    sending: u32,
 }
 
 impl Connections {
@@ -68,6 +74,7 @@ impl Connections {
         self.by_cm.remove(&connection.cm.id());
         self.pulls -= connection.pulls;
         self.blocked -= u32::from(connection.blocked);
+        self.sending -= u32::from(connection.sending);
         Some(connection)
     }
 
@@ -97,9 +104,60 @@ impl Connections {
         };
         connection.pulls += pulls;
         self.pulls += pulls;
+        if connection.channel.has_transmit() {
+            self.starved.push(number);
+        }
+        if !connection.timed && connection.channel.poll_timeout().is_some() {
+            connection.timed = true;
+            self.timed.push(number);
+        }
+        self.look_at_queue(number);
+    }
+
+    /// Messages have come back to their pool: channels that found none may go on.
+    pub(super) fn messages_freed(&mut self) {
+        while let Some(number) = self.starved.pop() {
+            self.mark_dirty(number);
+        }
+    }
+
+    /// Tells the time to the channels whose time has come. Gives their numbers.
+    pub(super) fn handle_timeouts(&mut self, now_ms: u64) -> Vec<u32> {
+        let mut due = Vec::new();
+        let slab = &mut self.slab;
+        self.timed.retain(|&number| {
+            let Some(connection) = slab.get_mut(number) else {
+                return false;
+            };
+            if connection
+                .channel
+                .poll_timeout()
+                .is_some_and(|at| at <= now_ms)
+            {
+                connection.channel.handle_timeout(now_ms);
+                due.push(number);
+            }
+            connection.timed = connection.channel.poll_timeout().is_some();
+            connection.timed
+        });
+        due
+    }
+
+    /// Notes how full a connection's send queue is.
+    pub(super) fn look_at_queue(&mut self, number: u32) {
+        let Some(connection) = self.slab.get_mut(number) else {
+            return;
+        };
         let blocked = connection.queue_pair.has_pending();
+        let sending = !connection.queue_pair.is_drained();
         self.blocked = self.blocked + u32::from(blocked) - u32::from(connection.blocked);
-        connection.blocked = blocked;
+        self.sending = self.sending + u32::from(sending) - u32::from(connection.sending);
+        (connection.blocked, connection.sending) = (blocked, sending);
+    }
+
+    /// True when something is to be looked at from time to time although nothing happens.
+    pub(super) fn wants_a_look(&self) -> bool {
+        self.sending > 0 || !self.timed.is_empty()
     }
 
     /// RDMA READs of a connection have ended.
@@ -114,7 +172,7 @@ impl Connections {
     /// True when somebody waits for sends to complete: for data, for room in a send queue, or for the end of a
     /// connection.
     pub(super) fn wait_for_sends(&self) -> bool {
-        self.pulls > 0 || self.blocked > 0 || !self.ending.is_empty()
+        self.pulls > 0 || self.blocked > 0 || !self.starved.is_empty() || !self.ending.is_empty()
     }
 
     /// Notes that a connection is on its way out.
@@ -133,7 +191,9 @@ impl Connections {
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let deadline = |&number: &u32| match self.slab.get(number)?.phase {
             Phase::Live => None,
-            Phase::Leaving { until } | Phase::Draining { until } => Some(until),
+            Phase::Leaving { until } | Phase::Silent { until } | Phase::Draining { until } => {
+                Some(until)
+            }
         };
         self.ending.iter().filter_map(deadline).min()
     }

@@ -1,6 +1,6 @@
 //! The seven hops of a command, in order: completions in, core and media in the middle, one doorbell out.
 
-use rdma::{Completed, WorkCompletion};
+use rdma::{Completed, WorkCompletion, WorkStatus};
 use target_core::backend::Backend;
 use target_core::command::{ChannelId, ExchangeId, Outcome};
 use target_core::port::ChannelEvent;
@@ -66,8 +66,11 @@ impl Worker {
                 self.handle_completed(number);
             }
         }
-        if count > 0 && self.target.waits_for_buffer() {
-            self.target.handle_buffers_freed();
+        if count > 0 {
+            self.connections.messages_freed();
+            if self.target.waits_for_buffer() {
+                self.target.handle_buffers_freed();
+            }
         }
     }
 
@@ -103,13 +106,26 @@ impl Worker {
         if connection.queue_pair.has_pending() {
             self.connections.mark_dirty(number);
         }
+        self.connections.look_at_queue(number);
         if pulled > 0 {
             self.connections.pulls_ended(number, pulled);
             self.handle_channel_events(number);
         }
         if let Some(status) = failure {
-            self.end_connection(number, &format!("the queue pair failed: {status}"));
+            self.handle_send_failure(number, status);
         }
+    }
+
+    /// What the device knows of its ports comes first: it decides how the connection ends.
+    fn handle_send_failure(&mut self, number: u32, status: WorkStatus) {
+        if let Some(adapter) = self
+            .connections
+            .get(number)
+            .map(|connection| connection.adapter)
+        {
+            self.handle_device_events(adapter);
+        }
+        self.end_connection(number, &format!("the queue pair failed: {status}"));
     }
 
     /// Hop 2 and 3: what the channel has for the core.

@@ -9,7 +9,8 @@ use tracing::{info, warn};
 use crate::worker_link::Event;
 
 use super::Worker;
-use super::connection::{DRAIN, GOODBYE, Phase};
+use super::clock::millis;
+use super::connection::{DRAIN, GOODBYE, LOOK, NO_LINK, Phase};
 
 impl Worker {
     /// The channel is over. Its goodbye is still sent; then the connection is cut.
@@ -30,23 +31,55 @@ impl Worker {
 
     /// Cuts the connection now.
     pub(super) fn end_connection(&mut self, number: u32, why: &str) {
-        let until = self.now + DRAIN;
         let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
         let was = connection.phase;
-        if matches!(was, Phase::Draining { .. }) {
+        if matches!(was, Phase::Silent { .. } | Phase::Draining { .. }) {
             return;
         }
-        connection.phase = Phase::Draining { until };
-        // Neither can fail in a way that matters: the peer is gone, or the device is, and the queue pair with it.
+        // It can only fail when the device is gone, and the queue pair with it.
         let _ = connection.queue_pair.to_error();
-        let _ = connection.cm.disconnect();
+        let (adapter, port) = (connection.adapter, connection.cm.port());
+        connection.phase = Phase::Silent {
+            until: self.now + NO_LINK,
+        };
+        if self
+            .fabric
+            .adapters
+            .get(adapter)
+            .is_none_or(|adapter| adapter.has_link(port))
+        {
+            self.disconnect(number);
+        }
         if was == Phase::Live {
             info!(connection = number, why, "connection ends");
             self.forget(number);
         }
         self.connections.mark_ending(number);
+    }
+
+    fn disconnect(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get_mut(number) {
+            // The peer may have disconnected already.
+            let _ = connection.cm.disconnect();
+            connection.phase = Phase::Draining {
+                until: self.now + DRAIN,
+            };
+        }
+    }
+
+    /// The link is back: peers are told of connections that ended while it was away.
+    pub(super) fn disconnect_silent(&mut self, adapter: usize, port: u8) {
+        for number in self.connections.numbers() {
+            let silent = self.connections.get(number).is_some_and(|connection| {
+                matches!(connection.phase, Phase::Silent { .. })
+                    && (connection.adapter, connection.cm.port()) == (adapter, port)
+            });
+            if silent {
+                self.disconnect(number);
+            }
+        }
     }
 
     /// Takes a connection out of the core and of its session; what runs for it is abandoned.
@@ -149,6 +182,12 @@ impl Worker {
                     }
                     self.connections.mark_ending(number);
                 }
+                Phase::Silent { until } => {
+                    if self.now >= until {
+                        self.disconnect(number);
+                    }
+                    self.connections.mark_ending(number);
+                }
                 Phase::Draining { until } => {
                     if queue_pair.is_drained() || self.now >= until {
                         self.connections.remove(number);
@@ -160,11 +199,23 @@ impl Worker {
         }
     }
 
+    /// Tells the time to channels that wait for it, about once a second.
+    pub(super) fn tend_timeouts(&mut self) {
+        if self.now < self.next_look {
+            return;
+        }
+        self.next_look = self.now + LOOK;
+        for number in self.connections.handle_timeouts(millis(self.now)) {
+            self.handle_channel_events(number);
+        }
+    }
+
     /// How long this thread may sleep; `None` for as long as nothing happens.
     pub(super) fn patience(&self) -> Option<Duration> {
         let ending = self.connections.next_deadline();
         let drain = self.requests.deadline();
-        let until = ending.into_iter().chain(drain).min()?;
+        let look = self.connections.wants_a_look().then(|| self.now + LOOK);
+        let until = ending.into_iter().chain(drain).chain(look).min()?;
         Some(until.saturating_sub(self.now))
     }
 }

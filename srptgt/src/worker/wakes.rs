@@ -67,16 +67,33 @@ impl Worker {
         }
     }
 
-    fn handle_device_events(&mut self, number: usize) {
+    pub(super) fn handle_device_events(&mut self, number: usize) {
         while let Some(adapter) = self.fabric.adapters.get(number) {
             match adapter.device().next_event() {
                 Ok(Some(DeviceEvent::DeviceFatal | DeviceEvent::CompletionQueueError)) => {
                     return self.lose_adapter(number, &"the device reports that it has failed");
                 }
-                Ok(Some(event)) => warn_of(adapter.name(), event),
+                Ok(Some(event)) => {
+                    warn_of(adapter.name(), event);
+                    self.handle_port_event(number, event);
+                }
                 Ok(None) => return,
                 Err(error) => return self.lose_adapter(number, &error),
             }
+        }
+    }
+
+    fn handle_port_event(&mut self, number: usize, event: DeviceEvent) {
+        let Some(adapter) = self.fabric.adapters.get_mut(number) else {
+            return;
+        };
+        match event {
+            DeviceEvent::PortError(port) => adapter.set_link(port, false),
+            DeviceEvent::PortActive(port) => {
+                adapter.set_link(port, true);
+                self.disconnect_silent(number, port);
+            }
+            _ => {}
         }
     }
 
