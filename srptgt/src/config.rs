@@ -2,7 +2,7 @@
 //!
 //! A [`Config`] cannot be invalid: it comes out of a [`Document`], which is what stands in the file, by
 //! [`Config::from_document`], or out of an edit of another one that is checked in the same way. Pure but for
-//! [`file`] and the random identities that [`identity`] makes.
+//! [`mod@file`] and the random identities that [`identity`] makes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub mod check;
 pub mod document;
 pub mod file;
 pub mod identity;
-pub mod locate;
+pub mod parse;
 pub mod scalar;
 
 pub use check::Conflict;

@@ -174,19 +174,14 @@ impl Control {
     /// All, by name.
     pub fn luns(&self) -> Vec<LunView> {
         let state = self.state();
-        state
-            .config
-            .luns
-            .keys()
-            .filter_map(|name| view::lun(&state, name))
-            .collect()
+        let view = |(name, lun)| view::lun(&state, name, lun);
+        state.config.luns.iter().map(view).collect()
     }
 
     /// One.
     pub fn lun(&self, name: &Name) -> Result<LunView, Fault> {
         let state = self.state();
-        state.config.lun(name)?;
-        view::lun(&state, name).ok_or_else(|| Fault::not_found(format!("there is no LUN {name}")))
+        Ok(view::lun(&state, name, state.config.lun(name)?))
     }
 
     /// Opens or makes the medium and serves it; nobody sees it before it is mapped.

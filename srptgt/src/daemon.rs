@@ -125,13 +125,13 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => reload(control).await,
+                _ = self.hang_up.recv() => drop(tokio::spawn(reload(control.clone()))),
             }
         }
     }
 }
 
-async fn reload(control: &Arc<Control>) {
+async fn reload(control: Arc<Control>) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::debug!("the service manager was not told: {error}"),

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod api;
+mod as_text;
 pub mod cli;
 pub mod config;
 pub mod control;

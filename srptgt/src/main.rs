@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use anyhow::Context;
 use srptgt::config::TargetIdentity;
 use srptgt::worker::{self, MemorySettings, WorkerSettings};
-use srptgt::worker_link::Mailbox;
+use srptgt::worker_link::{MAX_TRANSFER_BYTES, Mailbox};
 use transport_srp::TargetPortId;
 
 fn main() -> ExitCode {
@@ -19,7 +19,10 @@ fn start_worker(target: TargetIdentity, mailbox: Mailbox) -> anyhow::Result<Join
             id_ext: target.id_ext.value(),
             ioc_guid: target.ioc_guid.value(),
         },
-        memory: MemorySettings::default(),
+        memory: MemorySettings {
+            max_transfer_bytes: usize::try_from(MAX_TRANSFER_BYTES)?,
+            ..MemorySettings::default()
+        },
     };
     worker::start(settings, mailbox)
         .context("the data plane cannot start; srptgt doctor says what is missing")

@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use crate::as_text::serde_as_text;
 use crate::identity::Id128;
 
 /// The protocol that a portal speaks.
@@ -118,24 +119,6 @@ impl fmt::Display for Listen {
 
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
-}
-
-/// Texts serve as the serial form of what parses and prints.
-macro_rules! serde_as_text {
-    ($($name:ty),*) => {$(
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    )*};
 }
 
 serde_as_text!(HcaPort, Listen);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::termios::isatty;
 use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Settings, StartWorker, run};
@@ -43,12 +44,11 @@ fn log_to_standard_error() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(isatty(std::io::stderr()))
         .with_writer(std::io::stderr);
-    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let set = if journal {
-        log.without_time().with_ansi(false).try_init()
-    } else {
-        log.try_init()
+    let set = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => log.without_time().try_init(),
+        None => log.try_init(),
     };
     if let Err(error) = set {
         eprintln!("nothing will be logged: {error}");

@@ -74,9 +74,18 @@ impl Config {
             let host = host(&name, table)?;
             config.hosts.insert(name, host);
         }
+        let mut places = BTreeMap::new();
         for (index, table) in document.map.into_iter().enumerate() {
+            places.insert((table.host.clone(), table.number), index);
             config.map(index, table)?;
         }
+        config.check_maps().map_err(|broken| Conflict {
+            at: [Step::from("map")]
+                .into_iter()
+                .chain(places.get(&broken.key).map(|index| Step::Index(*index)))
+                .collect(),
+            text: broken.text,
+        })?;
         for (index, portal) in document.portal.into_iter().enumerate() {
             if !config.portals.insert(portal.clone()) {
                 return Err(conflict(
@@ -98,6 +107,7 @@ impl Config {
         self.check_luns()?;
         self.check_guids()?;
         self.check_maps()
+            .map_err(|broken| conflict(["map".into()], broken.text))
     }
 
     fn map(&mut self, index: usize, table: MapTable) -> Result<(), Conflict> {
@@ -111,22 +121,12 @@ impl Config {
                 ),
             ));
         }
-        self.maps.insert(
-            key,
-            Mapping {
-                lun: table.lun,
-                read_only: table.read_only,
-            },
-        );
-        self.check_map(index)
-    }
-
-    /// Names in the map that was added last are looked up here, where its place in the file is known.
-    fn check_map(&self, index: usize) -> Result<(), Conflict> {
-        self.check_maps().map_err(|found| Conflict {
-            at: vec!["map".into(), index.into()],
-            text: found.text,
-        })
+        let mapping = Mapping {
+            lun: table.lun,
+            read_only: table.read_only,
+        };
+        self.maps.insert(key, mapping);
+        Ok(())
     }
 
     fn check_luns(&self) -> Result<(), Conflict> {
@@ -175,42 +175,43 @@ impl Config {
         Ok(())
     }
 
-    fn check_maps(&self) -> Result<(), Conflict> {
+    fn check_maps(&self) -> Result<(), BrokenMap> {
         let mut seen = BTreeMap::new();
-        for ((host, number), mapping) in &self.maps {
-            let at = || [Step::from("map")];
+        for (key @ (host, number), mapping) in &self.maps {
+            let lun = &mapping.lun;
+            let broken = |text| {
+                Err(BrokenMap {
+                    key: key.clone(),
+                    text,
+                })
+            };
             if !self.hosts.contains_key(host) {
                 let known = known(self.hosts.keys());
-                return Err(conflict(
-                    at(),
-                    format!(
-                        "LUN number {number} is mapped to host {host}, which does not exist; hosts: {known}"
-                    ),
+                return broken(format!(
+                    "LUN number {number} is mapped to host {host}, which does not exist; hosts: {known}"
                 ));
             }
-            if !self.luns.contains_key(&mapping.lun) {
+            if !self.luns.contains_key(lun) {
                 let known = known(self.luns.keys());
-                return Err(conflict(
-                    at(),
-                    format!(
-                        "host {host} has LUN {} mapped, which does not exist; LUNs: {known}",
-                        mapping.lun
-                    ),
+                return broken(format!(
+                    "host {host} has LUN {lun} mapped, which does not exist; LUNs: {known}"
                 ));
             }
-            if let Some(other) = seen.insert((host, &mapping.lun), number) {
-                return Err(conflict(
-                    at(),
-                    format!(
-                        "host {host} has LUN {} mapped twice, as number {other} and as number {number}; one is enough, since all \
-                     of a host's paths see the same numbers",
-                        mapping.lun
-                    ),
+            if let Some(other) = seen.insert((host, lun), number) {
+                return broken(format!(
+                    "host {host} has LUN {lun} mapped twice, as number {other} and as number {number}; one is enough, \
+                     since all of a host's paths see the same numbers"
                 ));
             }
         }
         Ok(())
     }
+}
+
+/// A map that names what does not exist, or says what another says.
+struct BrokenMap {
+    key: (Name, u8),
+    text: String,
 }
 
 fn known<'a>(names: impl Iterator<Item = &'a Name>) -> String {

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Config, Document, TargetIdentity, locate};
+use super::{Config, Document, TargetIdentity, parse};
 
 /// Larger files are not ours.
 const MAX_BYTES: u64 = 16 << 20;
@@ -79,7 +79,7 @@ impl ConfigFile {
         let Some(text) = self.read()? else {
             return Ok((Config::new(TargetIdentity::random()?), false));
         };
-        locate::parse(&text).map_err(|refusal| ConfigFileError::Refused {
+        parse::parse(&text).map_err(|refusal| ConfigFileError::Refused {
             path: self.path.clone(),
             line: refusal.line,
             text: refusal.text,

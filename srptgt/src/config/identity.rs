@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::TargetIdentity;
-use super::scalar::{ScalarError, serde_as_text};
+use super::scalar::ScalarError;
+use crate::as_text::serde_as_text;
 use crate::identity::Guid;
 
 /// The company id of the designators that are made here. Its universal/local bit is set, so it is nobody's.

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::file::{ConfigFile, to_toml};
-use super::locate::Refusal;
+use super::parse::Refusal;
 use super::*;
 
 const GOOD: &str = r#"
@@ -46,7 +46,7 @@ read_only = true
 "#;
 
 fn parse(text: &str) -> Result<Config, Refusal> {
-    super::locate::parse(text).map(|(config, _)| config)
+    super::parse::parse(text).map(|(config, _)| config)
 }
 
 fn good() -> Config {
@@ -278,4 +278,16 @@ fn the_error_names_file_and_line() {
     std::fs::write(&path, "\n\n[lun.a]\nsize = true\n").unwrap();
     let error = ConfigFile::new(&path).load().unwrap_err().to_string();
     assert!(error.contains("srptgt.toml, line 4: "), "{error}");
+}
+
+proptest::proptest! {
+    /// Whatever stands in the file, it is taken or refused with a line that it has.
+    #[test]
+    fn no_text_panics(at in 0..GOOD.len(), len in 0..40usize, with in "[\\PC\n]{0,20}") {
+        let (from, to) = (at, (at + len).min(GOOD.len()));
+        let text = format!("{}{with}{}", &GOOD[..from], &GOOD[to..]);
+        if let Err(refusal) = parse(&text) {
+            proptest::prop_assert!(refusal.line <= text.lines().count() + 1, "{refusal:?}");
+        }
+    }
 }

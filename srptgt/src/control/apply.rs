@@ -86,6 +86,9 @@ impl<'a> Change<'a> {
         for portal in &plan.closed {
             self.next.portals.remove(portal);
         }
+        if self.next.config != self.before.config {
+            tracing::info!(?plan, "the configuration has changed");
+        }
         self.control.publish(self.next);
         take_away(self.control, &self.before, plan).await
     }

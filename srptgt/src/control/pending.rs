@@ -31,7 +31,36 @@ pub(crate) struct Entry {
     /// Every identity of the last login.
     pub(crate) login: LoginIdentity,
     #[serde(skip)]
-    logged: Option<SystemTime>,
+    logged: SystemTime,
+}
+
+impl Entry {
+    fn new(refusal: Refusal) -> Self {
+        Self {
+            guid: refusal.login.guid().map(|(guid, _)| guid),
+            refused: refusal.refused,
+            count: 1,
+            first: refusal.when,
+            last: refusal.when,
+            login: refusal.login,
+            logged: refusal.when,
+        }
+    }
+
+    /// Takes another refusal down, and says whether it should be logged.
+    fn repeat(&mut self, refusal: Refusal) -> bool {
+        let news = self.refused.reason != refusal.refused.reason;
+        let since = refusal.when.duration_since(self.logged);
+        self.count += 1;
+        self.last = refusal.when;
+        self.refused = refusal.refused;
+        self.login = refusal.login;
+        let loggable = news || since.is_ok_and(|since| since >= LOG_INTERVAL);
+        if loggable {
+            self.logged = refusal.when;
+        }
+        loggable
+    }
 }
 
 /// All of them.
@@ -43,58 +72,36 @@ pub(crate) struct Pending {
 impl Pending {
     /// Takes a refusal down. Returns the entry when it should be logged.
     pub(crate) fn record(&mut self, refusal: Refusal) -> Option<&Entry> {
-        let index = self.place(&refusal.login, refusal.when)?;
-        let entry = self.entries.get_mut(index)?;
-        entry.count += 1;
-        entry.last = refusal.when;
-        let changed = entry.refused.reason != refusal.refused.reason;
-        entry.refused = refusal.refused;
-        entry.login = refusal.login;
-        let quiet = entry.logged.is_some_and(|logged| {
-            refusal
-                .when
-                .duration_since(logged)
-                .is_ok_and(|since| since < LOG_INTERVAL)
-        });
-        if quiet && !changed {
-            return None;
-        }
-        entry.logged = Some(refusal.when);
-        Some(entry)
-    }
-
-    /// The place of a login's initiator; a new one when it is not there.
-    fn place(&mut self, login: &LoginIdentity, when: SystemTime) -> Option<usize> {
-        let key = key(login);
-        if let Some(index) = self
+        let key = key(&refusal.login);
+        match self
             .entries
             .iter()
             .position(|entry| self::key(&entry.login) == key)
         {
-            return Some(index);
+            Some(index) => {
+                let entry = self.entries.get_mut(index)?;
+                entry.repeat(refusal).then_some(entry)
+            }
+            None => {
+                self.make_room();
+                self.entries.push(Entry::new(refusal));
+                self.entries.last()
+            }
         }
-        if self.entries.len() >= CAPACITY {
-            let (oldest, _) = self
-                .entries
-                .iter()
-                .enumerate()
-                .min_by_key(|(_, entry)| entry.last)?;
+    }
+
+    fn make_room(&mut self) {
+        if self.entries.len() < CAPACITY {
+            return;
+        }
+        let oldest = self
+            .entries
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, entry)| entry.last);
+        if let Some((oldest, _)) = oldest {
             self.entries.swap_remove(oldest);
         }
-        self.entries.push(Entry {
-            guid: login.guid().map(|(guid, _)| guid),
-            refused: Refused {
-                reason: RefusalReason::NotListed,
-                text: String::new(),
-                fix: String::new(),
-            },
-            count: 0,
-            first: when,
-            last: when,
-            login: login.clone(),
-            logged: None,
-        });
-        Some(self.entries.len() - 1)
     }
 
     /// Forgets who would be admitted now, and says to the others what holds now.

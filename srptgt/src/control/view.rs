@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::config::{Config, Host, Name, Pkey, Require, TargetIdentity};
+use crate::config::{Config, Host, Lun, Name, Pkey, Require, TargetIdentity};
 use crate::identity::{AddressRange, Guid};
 use crate::portal::{Endpoint, HcaPort, Listen, Portal, Protocol};
 use crate::worker_link::{Counters, unix_ms};
@@ -88,11 +88,10 @@ pub struct LunView {
     pub hosts: Vec<MapView>,
 }
 
-pub(crate) fn lun(state: &State, name: &Name) -> Option<LunView> {
-    let lun = state.config.luns.get(name)?;
+pub(crate) fn lun(state: &State, name: &Name, lun: &Lun) -> LunView {
     let served = state.luns.get(name).and_then(|served| served.as_ref().ok());
     let buffered_because = served.and_then(|served| served.why_buffered());
-    Some(LunView {
+    LunView {
         name: name.clone(),
         store: lun.store.kind(),
         path: lun.store.path().cloned(),
@@ -119,7 +118,7 @@ pub(crate) fn lun(state: &State, name: &Name) -> Option<LunView> {
                 read_only: mapping.read_only,
             })
             .collect(),
-    })
+    }
 }
 
 /// A map.

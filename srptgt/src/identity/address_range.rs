@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::as_text::serde_as_text;
 
 /// An address with the number of leading bits that count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,18 +72,7 @@ impl fmt::Display for AddressRange {
     }
 }
 
-impl Serialize for AddressRange {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for AddressRange {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(AddressRange);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::Ipv6Addr;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::as_text::serde_as_text;
 
 /// The universal/local bit of an EUI-64, which IPv6 interface identifiers invert (RFC 4291 appendix A).
 const UNIVERSAL_LOCAL: u64 = 1 << 57;
@@ -55,11 +55,11 @@ impl Guid {
         }
     }
 
-    /// Whether this looks like the interface identifier of an IPoIB address: the bit is set, and the GUID was not
-    /// made from an Ethernet address, where a set bit is usual.
+    /// Whether this looks like the interface identifier of an IPoIB address: the bit is set, which no maker does,
+    /// and the GUID was not made from an Ethernet address, where it is usual.
     pub fn looks_like_ipoib(self) -> bool {
         let from_ethernet = (self.0 >> 24) & 0xffff == 0xfffe;
-        self.0 & UNIVERSAL_LOCAL != 0 && self.0 >> 56 == 0x02 && !from_ethernet
+        self.0 & UNIVERSAL_LOCAL != 0 && !from_ethernet
     }
 }
 
@@ -75,18 +75,7 @@ impl fmt::Debug for Guid {
     }
 }
 
-impl Serialize for Guid {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Guid {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
+serde_as_text!(Guid);
 
 impl FromStr for Guid {
     type Err = GuidError;
@@ -334,6 +323,17 @@ mod tests {
         let error = "fe80::202:c903:e:b73".parse::<Guid>().unwrap_err();
         assert!(
             matches!(&error, GuidError::Ipoib { port_guid, .. } if *port_guid == Guid(PORT)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_bit_is_found_whatever_the_maker() {
+        let error = "fe80::e42:a103:d5:a5f6".parse::<Guid>().unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("the port GUID is 0x0c42a10300d5a5f6"),
             "{error}"
         );
     }

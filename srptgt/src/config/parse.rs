@@ -1,4 +1,4 @@
-//! From a broken rule back to the line that broke it. Pure.
+//! From the text of a configuration to the configuration, or to the line that is wrong. Pure.
 
 use std::ops::Range;
 
