@@ -11,6 +11,9 @@ mod driver;
 pub mod machine;
 pub mod scsi;
 
+pub use target_core::lun::Lun;
+pub use transport_srp::{PortIdOrder, TargetPortId};
+
 pub use driver::{
     ConnectError, ConnectOptions, Data, DataBuffer, ExecuteError, Finished, RawChannel, RawLogin,
     RawReceived, Refused, Request, Session, SessionError, Transfer,

@@ -124,10 +124,14 @@ impl DataBuffer {
     }
 }
 
+/// Pieces are whole logical blocks, as those of every initiator are: a target may take each for memory of its own.
+const PIECE_BYTES: u32 = 512;
+
 /// Cuts a segment into at most `pieces` nearly equal ones, none of them empty.
 fn cut(whole: RemoteSegment, pieces: u16, entries: &mut Vec<RemoteSegment>) {
     entries.clear();
-    let length = whole.length.div_ceil(pieces.into()).max(1);
+    let length = whole.length.div_ceil(pieces.into());
+    let length = length.max(1).next_multiple_of(PIECE_BYTES);
     let mut done = 0;
     while done < whole.length {
         let length = length.min(whole.length - done);
@@ -146,7 +150,13 @@ mod tests {
 
     #[test]
     fn pieces_cover_the_whole_and_nothing_twice() {
-        for (length, pieces, expected) in [(10, 3, 3), (2, 5, 2), (0, 4, 0), (512, 1, 1)] {
+        for (length, pieces, expected) in [
+            (4096, 3, 3),
+            (1100, 5, 3),
+            (0, 4, 0),
+            (512, 1, 1),
+            (16, 4, 1),
+        ] {
             let whole = RemoteSegment {
                 address: 0x1000,
                 key: 7,
