@@ -468,8 +468,8 @@ impl Control {
     }
 
     /// The configuration as its file would hold it.
-    pub fn export(&self) -> String {
-        to_toml(&self.state().config)
+    pub fn export(&self) -> Result<String, Fault> {
+        to_toml(&self.state().config).map_err(Fault::failed)
     }
 
     /// The configuration, for the API's JSON.

@@ -60,7 +60,7 @@ async fn config(State(control): Daemon) -> Json<Document> {
     Json(control.document())
 }
 
-async fn config_toml(State(control): Daemon) -> String {
+async fn config_toml(State(control): Daemon) -> Result<String, Fault> {
     control.export()
 }
 

@@ -45,6 +45,9 @@ pub enum ConfigFileError {
         /// The file.
         path: PathBuf,
     },
+    /// The configuration has no text.
+    #[error("the configuration cannot be written as TOML: {0}")]
+    Text(#[from] toml::ser::Error),
     /// No random bytes for a new identity.
     #[error("no identity for the target could be made: {0}")]
     Random(#[from] getrandom::Error),
@@ -115,7 +118,7 @@ impl ConfigFile {
         };
         fs::create_dir_all(folder).map_err(|error| self.io("making its folder", error))?;
         let new = self.new_path();
-        self.write_new(&new, &to_toml(config))
+        self.write_new(&new, &to_toml(config)?)
             .map_err(|error| self.io("writing the new file beside it", error))?;
         fs::rename(&new, &self.path)
             .map_err(|error| self.io("putting the new file in its place", error))?;
@@ -155,11 +158,10 @@ impl ConfigFile {
 }
 
 /// The file's text for a configuration.
-pub fn to_toml(config: &Config) -> String {
-    let document = Document::from(config);
-    let body = toml::to_string(&document).unwrap_or_else(|error| {
-        // Only maps with keys that are no text fail, and there are none.
-        unreachable!("a configuration is always TOML: {error}")
-    });
-    format!("{HEADER}{body}")
+///
+/// # Errors
+/// A path that is not UTF-8, which no configuration from a file or from the API has.
+pub fn to_toml(config: &Config) -> Result<String, toml::ser::Error> {
+    let body = toml::to_string(&Document::from(config))?;
+    Ok(format!("{HEADER}{body}"))
 }

@@ -89,7 +89,7 @@ fn an_empty_file_serves_nothing() {
 #[test]
 fn what_is_written_is_read() {
     let config = good();
-    assert_eq!(parse(&to_toml(&config)), Ok(config));
+    assert_eq!(parse(&to_toml(&config).unwrap()), Ok(config));
 }
 
 #[test]
