@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::command::{attempt, run};
+use crate::command::run;
 
 /// A soft-RoCE device.
 #[derive(Clone, Debug)]
@@ -21,13 +21,14 @@ pub struct Rxe {
     pub namespace: Option<String>,
 }
 
-/// Two devices with a wire between them.
+/// Two devices with a cable between them.
 #[derive(Clone, Debug)]
 pub struct Wire {
     /// The end in the first namespace, for the target.
     pub target: Rxe,
     /// The end in a namespace of its own, for an initiator: what it sends goes out as real packets.
     pub initiator: Rxe,
+    number: u8,
 }
 
 impl Wire {
@@ -43,15 +44,62 @@ impl Wire {
             namespace: Some(namespace.clone()),
             ..Rxe::named(number, "far", 2)
         };
-        run(&format!("ip netns add {namespace}"));
+        let wire = Self {
+            target,
+            initiator,
+            number,
+        };
+        // The switch needs a namespace too: where its ports and the target's device share one, nothing arrives.
+        for namespace in [&namespace, &wire.switch()] {
+            run(&format!("ip netns add {namespace}"));
+        }
+        wire.run_in_switch("link add switch type bridge");
+        wire.run_in_switch("link set switch up");
+        wire.attach(&wire.target, "00");
+        wire.attach(&wire.initiator, "01");
+        wire.target.bring_up();
+        wire.initiator.bring_up();
+        wire
+    }
+
+    /// Makes the network device of one end, and plugs it into the switch between the two.
+    fn attach(&self, end: &Rxe, mac: &str) {
+        let (netdev, number, switch) = (&end.netdev, self.number, self.switch());
+        let namespace = end.namespace.as_ref();
+        let namespace = namespace.map_or(String::new(), |name| format!("netns {name}"));
         run(&format!(
-            "ip link add {} address 02:5e:00:{number:02x}:00:00 type veth \
-             peer name {} address 02:5e:01:{number:02x}:00:00 netns {namespace}",
-            target.netdev, initiator.netdev
+            "ip link add {netdev} address 02:5e:{mac}:{number:02x}:00:00 {namespace} type veth \
+             peer name {netdev}port mtu 4200 netns {switch}"
         ));
-        target.bring_up();
-        initiator.bring_up();
-        Self { target, initiator }
+        self.run_in_switch(&format!("link set {netdev}port master switch up"));
+    }
+
+    /// Pulls the target's cable: its network device stays up and loses its carrier. (To take the device itself down
+    /// would prove nothing of a target: soft RDMA's management queue pair fails for ever when it sends meanwhile.)
+    ///
+    /// # Panics
+    ///
+    /// The switch refuses.
+    pub fn pull(&self) {
+        self.run_in_switch(&format!("link set {}port down", self.target.netdev));
+    }
+
+    /// Plugs the target's cable in again.
+    ///
+    /// # Panics
+    ///
+    /// The switch refuses.
+    pub fn plug(&self) {
+        self.run_in_switch(&format!("link set {}port up", self.target.netdev));
+    }
+
+    fn switch(&self) -> String {
+        format!("switch{}", self.number)
+    }
+
+    #[track_caller]
+    fn run_in_switch(&self, ip: &str) {
+        run(&format!("ip -n {} {ip}", self.switch()));
     }
 }
 
@@ -124,27 +172,5 @@ impl Rxe {
     /// `ibstat` does not know the device.
     pub fn port_guid(&self) -> String {
         run(&format!("ibstat {} -p", self.device))
-    }
-
-    /// Pulls the cable.
-    ///
-    /// # Panics
-    ///
-    /// The network device refuses.
-    pub fn link_down(&self) {
-        self.run(&format!("ip link set {} down", self.netdev));
-    }
-
-    /// Plugs the cable in again; a kernel that dropped the address with the link gets it back.
-    ///
-    /// # Panics
-    ///
-    /// The network device refuses.
-    pub fn link_up(&self) {
-        self.run(&format!("ip link set {} up", self.netdev));
-        attempt(&self.enter(&format!(
-            "ip address add {}/24 dev {}",
-            self.address, self.netdev
-        )));
     }
 }
