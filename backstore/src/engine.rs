@@ -119,12 +119,10 @@ impl Engine {
             ..settings
         };
         let zeroes = take_zeroes(&bounce)?;
-        let mut ring = Ring::new(
-            settings.entries,
-            settings.media,
-            settings.fixed_buffers,
-            arena,
-        )?;
+        let mut ring = Ring::new(settings.entries, settings.media)?;
+        if settings.fixed_buffers {
+            ring.add_arena(arena)?;
+        }
         let bell = eventfd(0, EventfdFlags::CLOEXEC)
             .map_err(|error| RingError::io("making an eventfd")(error.into()))?;
         let mut watches = Watches::default();
@@ -151,6 +149,17 @@ impl Engine {
     /// What the kernel granted.
     pub fn features(&self) -> RingFeatures {
         self.ring.features()
+    }
+
+    /// Lets buffers of another arena be used without mapping them anew for each operation.
+    ///
+    /// # Errors
+    /// As for the arena that the engine was made with.
+    pub fn add_arena(&mut self, arena: &Arc<Arena>) -> Result<(), RingError> {
+        match self.settings.fixed_buffers {
+            true => self.ring.add_arena(arena),
+            false => Ok(()),
+        }
     }
 
     /// Makes a medium reachable for requests of this worker.

@@ -101,6 +101,9 @@ pub(crate) struct RingCounters {
     pub(crate) completed: u64,
 }
 
+/// Places in the table of registered buffers: the data memory, and the receive memory of each RDMA device.
+const MOST_FIXED_BUFFERS: u32 = 256;
+
 pub(crate) struct Ring {
     // Before `uring`, because it names its descriptor.
     fd: RingFd,
@@ -109,24 +112,23 @@ pub(crate) struct Ring {
     backlog: VecDeque<Entry>,
     /// Entries whose last completion has not come.
     outstanding: usize,
-    arena: Arc<Arena>,
+    /// Kept alive because the kernel has their addresses, and in the order of their registered buffers.
+    arenas: Vec<FixedArena>,
     features: RingFeatures,
     pub(crate) counters: RingCounters,
 }
 
+/// An arena that is registered as fixed buffers from number `first` on.
+struct FixedArena {
+    arena: Arc<Arena>,
+    first: u16,
+}
+
 impl Ring {
     /// Must be called on the thread that will use the ring. `files` is the length of the file table.
-    pub(crate) fn new(
-        entries: u32,
-        files: u32,
-        fixed_buffers: bool,
-        arena: &Arc<Arena>,
-    ) -> Result<Self, RingError> {
+    pub(crate) fn new(entries: u32, files: u32) -> Result<Self, RingError> {
         let (uring, mut features) = set_up(entries)?;
         register_files(&uring, files)?;
-        if fixed_buffers {
-            features.fixed_buffers = register_arena(&uring, arena)?;
-        }
         let fd = RingFd::new(&uring);
         features.registered_ring = fd.is_registered();
         Ok(Self {
@@ -134,7 +136,7 @@ impl Ring {
             uring,
             backlog: VecDeque::new(),
             outstanding: 0,
-            arena: Arc::clone(arena),
+            arenas: Vec::new(),
             features,
             counters: RingCounters::default(),
         })
@@ -153,13 +155,39 @@ impl Ring {
             .map(drop)
     }
 
-    /// The registered buffer that holds all of a range of memory.
-    pub(crate) fn fixed_index(&self, address: u64, len: u32) -> Option<u16> {
-        if self.features.fixed_buffers == 0 {
-            return None;
+    /// Registers an arena as fixed buffers, behind those that are registered already.
+    pub(crate) fn add_arena(&mut self, arena: &Arc<Arena>) -> Result<(), RingError> {
+        let pieces = pieces(arena);
+        let first = self.features.fixed_buffers;
+        let refused =
+            |error| RingError::at_buffers(error, arena.len() as u64, soft_limit(Resource::Memlock));
+        let place = u16::try_from(first)
+            .ok()
+            .filter(|_| first + pieces.len() <= MOST_FIXED_BUFFERS as usize)
+            .ok_or_else(|| refused(io::Error::from_raw_os_error(libc::ENOSPC)))?;
+        let submitter = self.uring.submitter();
+        if first == 0 {
+            submitter
+                .register_buffers_sparse(MOST_FIXED_BUFFERS)
+                .map_err(refused)?;
         }
-        let start = address.checked_sub(self.arena.base().as_ptr() as u64)?;
-        piece_of(start, len, self.arena.len() as u64)
+        // SAFETY: the pieces cover the arena, which the ring keeps alive, and the kernel pins the pages besides.
+        unsafe { submitter.register_buffers_update(place.into(), &pieces, None) }
+            .map_err(refused)?;
+        self.features.fixed_buffers += pieces.len();
+        self.arenas.push(FixedArena {
+            arena: Arc::clone(arena),
+            first: place,
+        });
+        Ok(())
+    }
+
+    /// The registered buffer that holds all of a range of memory. There are few arenas, so this is a short scan.
+    pub(crate) fn fixed_index(&self, address: u64, len: u32) -> Option<u16> {
+        self.arenas.iter().find_map(|fixed| {
+            let start = address.checked_sub(fixed.arena.base().as_ptr() as u64)?;
+            piece_of(start, len, fixed.arena.len() as u64)?.checked_add(fixed.first)
+        })
     }
 
     /// Queues an entry. It goes to the kernel at the next [`Ring::enter`], or at a later one when the queue
@@ -327,20 +355,16 @@ fn register_files(uring: &IoUring, files: u32) -> Result<(), RingError> {
         .map_err(|error| RingError::at_files(error, files, soft_limit(Resource::Nofile)))
 }
 
-fn register_arena(uring: &IoUring, arena: &Arc<Arena>) -> Result<usize, RingError> {
+/// An arena in pieces that are not too large for a registered buffer.
+fn pieces(arena: &Arc<Arena>) -> Vec<libc::iovec> {
     let base = arena.base().as_ptr();
-    let pieces: Vec<libc::iovec> = (0..arena.len())
+    (0..arena.len())
         .step_by(LARGEST_FIXED_BUFFER)
         .map(|offset| libc::iovec {
             iov_base: base.wrapping_add(offset).cast(),
             iov_len: LARGEST_FIXED_BUFFER.min(arena.len() - offset),
         })
-        .collect();
-    // SAFETY: the pieces cover the arena, which the ring keeps alive, and the kernel pins the pages besides.
-    unsafe { uring.submitter().register_buffers(&pieces) }.map_err(|error| {
-        RingError::at_buffers(error, arena.len() as u64, soft_limit(Resource::Memlock))
-    })?;
-    Ok(pieces.len())
+        .collect()
 }
 
 /// The piece of an arena that has all of `len` bytes from offset `start`.

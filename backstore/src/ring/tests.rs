@@ -1,8 +1,11 @@
 use super::*;
 
+fn arena() -> Arc<Arena> {
+    Arena::new(2 << 20).expect("map")
+}
+
 fn ring(entries: u32) -> Ring {
-    let arena = Arena::new(2 << 20).expect("map");
-    Ring::new(entries, 4, false, &arena).expect("ring")
+    Ring::new(entries, 4).expect("ring")
 }
 
 fn nop(user_data: u64) -> Entry {
@@ -36,13 +39,12 @@ fn every_fallback_makes_a_ring_that_works() {
             assert!(features.no_sqarray, "{features:?}");
             continue;
         };
-        let arena = Arena::new(1).expect("map");
         let mut ring = Ring {
             fd: RingFd::new(&uring),
             uring,
             backlog: VecDeque::new(),
             outstanding: 0,
-            arena,
+            arenas: Vec::new(),
             features,
             counters: RingCounters::default(),
         };
@@ -125,15 +127,31 @@ fn a_sleep_ends_in_time() {
 fn memory_is_found_in_the_registered_piece_that_has_all_of_it() {
     // Not registered, which a limit may forbid; the arithmetic is the same.
     let mut ring = ring(4);
-    let base = ring.arena.base().as_ptr() as u64;
-    let end = base + ring.arena.len() as u64;
-    assert_eq!(ring.fixed_index(base, 4096), None);
-    ring.features.fixed_buffers = 1;
-    assert_eq!(ring.fixed_index(base, 4096), Some(0));
-    assert_eq!(ring.fixed_index(end - 4096, 4096), Some(0));
-    assert_eq!(ring.fixed_index(end - 4095, 4096), None);
-    assert_eq!(ring.fixed_index(base - 1, 4096), None);
+    let arenas = [arena(), arena()];
+    for (first, arena) in [3, 7].into_iter().zip(&arenas) {
+        assert_eq!(ring.fixed_index(arena.base().as_ptr() as u64, 4096), None);
+        ring.arenas.push(FixedArena {
+            arena: Arc::clone(arena),
+            first,
+        });
+    }
+    for (first, arena) in [3, 7].into_iter().zip(&arenas) {
+        let base = arena.base().as_ptr() as u64;
+        let end = base + arena.len() as u64;
+        assert_eq!(ring.fixed_index(base, 4096), Some(first));
+        assert_eq!(ring.fixed_index(end - 4096, 4096), Some(first));
+        assert_eq!(ring.fixed_index(end - 4095, 8192), None);
+    }
+    assert_eq!(ring.fixed_index(0, 4096), None);
     assert_eq!(ring.fixed_index(u64::MAX, 4096), None);
+}
+
+#[test]
+fn the_table_of_registered_memory_has_an_end() {
+    let mut ring = ring(4);
+    let arena = arena();
+    ring.features.fixed_buffers = MOST_FIXED_BUFFERS as usize;
+    assert!(ring.add_arena(&arena).is_err());
 }
 
 #[test]
