@@ -1,5 +1,8 @@
 //! What all connections of one RDMA device share: memory registration, completion queues, receives.
 
+use std::sync::Arc;
+
+use iobuf::{Arena, Pool};
 use rdma::{
     CompletionChannel, CompletionQueue, Device, MemoryRegion, ProtectionDomain, QueuePair,
     QueuePairConfig, SharedReceiveQueue, VerbsCounters, WorkCompletion,
@@ -11,7 +14,8 @@ use transport_srp::layout::DEFAULT_MAX_IT_IU_LEN;
 /// Completions that one poll takes: enough to batch, few enough that no session waits long for its turn.
 pub(super) const BATCH: usize = 32;
 
-/// Receives of one device: half of what the memory has, so that two devices share it.
+/// Receives of one device, shared by all of its connections: what eight of them may have outstanding at once. More is
+/// allowed, and then waits in the NIC.
 const RECEIVE_DEPTH: u32 = 1023;
 
 /// The objects of a device. Connections hold clones of what they need, so the order of dropping is theirs.
@@ -24,8 +28,10 @@ pub(super) struct Adapter {
     receives: SharedReceiveQueue,
     /// Ports whose link is down.
     down: Vec<u8>,
-    /// Keeps the arena registered.
-    _region: MemoryRegion,
+    /// Where receives come from: its own arena, so that a further device takes nothing from the others.
+    slots: Pool,
+    /// Keep the worker's arena and that of the receives registered.
+    _regions: [MemoryRegion; 2],
 }
 
 /// A completion queue, and whether it will report its next completion.
@@ -53,9 +59,14 @@ impl Adapter {
     pub(super) fn open(name: &str, memory: &Memory) -> Result<Self, rdma::Error> {
         let device = Device::open(name)?;
         let domain = ProtectionDomain::new(&device)?;
-        let region = MemoryRegion::register(&domain, &memory.arena)?;
-        let events = CompletionChannel::new(&device)?;
         let depth = RECEIVE_DEPTH.min(device.info().limits.shared_receives);
+        let bytes = depth as usize * RECV_LAYOUT.slot_len;
+        let receive_arena = Arena::new(bytes).map_err(no_memory)?;
+        let regions = [
+            MemoryRegion::register(&domain, &memory.arena)?,
+            MemoryRegion::register(&domain, &receive_arena)?,
+        ];
+        let events = CompletionChannel::new(&device)?;
         let queue = |receives| CompletionQueue::new(&device, receives, Some(&events));
         let adapter = Self {
             receive_cq: ArmedQueue {
@@ -71,9 +82,10 @@ impl Adapter {
             domain,
             events,
             down: Vec::new(),
-            _region: region,
+            slots: Pool::slots(&receive_arena, 0..bytes, RECV_LAYOUT.slot_len),
+            _regions: regions,
         };
-        adapter.refill(memory)?;
+        adapter.refill()?;
         Ok(adapter)
     }
 
@@ -124,6 +136,11 @@ impl Adapter {
         )
     }
 
+    /// The memory that receives come to; immediate data goes from there to a medium.
+    pub(super) fn receive_arena(&self) -> &Arc<Arena> {
+        self.slots.arena()
+    }
+
     /// The receive queue that all connections share.
     pub(super) fn receives(&self) -> &SharedReceiveQueue {
         &self.receives
@@ -134,9 +151,9 @@ impl Adapter {
     ///
     /// # Errors
     /// The device is gone.
-    pub(super) fn refill(&self, memory: &Memory) -> Result<(), rdma::Error> {
+    pub(super) fn refill(&self) -> Result<(), rdma::Error> {
         for _ in 0..self.receives.room() {
-            let Some(mut buf) = memory.receive.take(RECV_LAYOUT.slot_len) else {
+            let Some(mut buf) = self.slots.take(RECV_LAYOUT.slot_len) else {
                 break;
             };
             let fits = buf.set_window(RECV_LAYOUT.window_start, DEFAULT_MAX_IT_IU_LEN as usize);
@@ -187,5 +204,13 @@ impl Adapter {
                 queue.armed = false;
             }
         }
+    }
+}
+
+fn no_memory(source: std::io::Error) -> rdma::Error {
+    rdma::Error::Call {
+        call: "mmap of receive memory",
+        advice: "",
+        source,
     }
 }

@@ -44,7 +44,7 @@ impl Worker {
             }
         }
         if count > 0
-            && let Err(error) = self.fabric.adapters[adapter].refill(&self.memory)
+            && let Err(error) = self.fabric.adapters[adapter].refill()
         {
             self.lose_adapter(adapter, &error);
         }

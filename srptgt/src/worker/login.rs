@@ -127,6 +127,9 @@ impl Worker {
         let adapter = Adapter::open(&device, &self.memory)?;
         let number = self.fabric.adapters.len();
         wakes::watch_adapter(&mut self.engine, number, &adapter)?;
+        if let Err(error) = self.engine.add_arena(adapter.receive_arena()) {
+            warn!(device, %error, "immediate data of this device is mapped for each write");
+        }
         self.fabric.adapters.push(adapter);
         Ok(number)
     }

@@ -26,8 +26,6 @@ pub struct MemorySettings {
     pub data_bytes: usize,
     /// Longest transfer of one command in bytes: a power of two, at most an eighth of `data_bytes`.
     pub max_transfer_bytes: usize,
-    /// Receive slots, shared by all sessions of all RDMA devices.
-    pub receive_slots: usize,
     /// Outgoing messages on their way, over all sessions.
     pub messages: usize,
 }
@@ -37,7 +35,6 @@ impl Default for MemorySettings {
         Self {
             data_bytes: 128 << 20,
             max_transfer_bytes: 4 << 20,
-            receive_slots: 2048,
             messages: 4096,
         }
     }
@@ -50,8 +47,6 @@ pub(super) struct Memory {
     pub(super) arena: Arc<Arena>,
     /// Data of commands, and descriptor tables.
     pub(super) data: Pool,
-    /// Receive slots, with room for immediate data.
-    pub(super) receive: Pool,
     /// Outgoing messages.
     pub(super) messages: Pool,
     /// For the back end.
@@ -67,13 +62,11 @@ impl Memory {
         // Buddies are aligned to their size from the start of their region: the largest ones come first.
         let data = 0..settings.data_bytes;
         let bounce = data.end..data.end + BOUNCE_BYTES;
-        let receive = bounce.end..bounce.end + settings.receive_slots * RECV_LAYOUT.slot_len;
-        let messages = receive.end..receive.end + settings.messages * MESSAGE_SLOT_BYTES;
+        let messages = bounce.end..bounce.end + settings.messages * MESSAGE_SLOT_BYTES;
         let arena = Arena::new(messages.end)?;
         Ok(Self {
             data: Pool::buddy(&arena, data, settings.max_transfer_bytes),
             bounce: Pool::buddy(&arena, bounce, BOUNCE_BYTES),
-            receive: Pool::slots(&arena, receive, RECV_LAYOUT.slot_len),
             messages: Pool::slots(&arena, messages, MESSAGE_SLOT_BYTES),
             arena,
         })
@@ -86,17 +79,24 @@ mod tests {
 
     #[test]
     fn immediate_data_of_linux_is_aligned_in_every_slot() {
-        let settings = MemorySettings {
-            receive_slots: 3,
-            ..MemorySettings::default()
-        };
-        let memory = Memory::new(&settings).expect("map");
-        let held: Vec<_> =
-            std::iter::from_fn(|| memory.receive.take(RECV_LAYOUT.slot_len)).collect();
+        let bytes = 3 * RECV_LAYOUT.slot_len;
+        let arena = Arena::new(bytes).expect("map");
+        let pool = Pool::slots(&arena, 0..bytes, RECV_LAYOUT.slot_len);
+        let held: Vec<_> = std::iter::from_fn(|| pool.take(RECV_LAYOUT.slot_len)).collect();
         assert_eq!(held.len(), 3);
         for mut buf in held {
             assert!(buf.set_window(RECV_LAYOUT.window_start + 68, 8192));
             assert_eq!(buf.address() % 4096, 0);
         }
+    }
+
+    #[test]
+    fn the_pools_share_the_arena_without_overlapping() {
+        let memory = Memory::new(&MemorySettings::default()).expect("map");
+        assert_eq!(
+            memory.data.largest(),
+            MemorySettings::default().max_transfer_bytes
+        );
+        assert!(memory.messages.take(MESSAGE_SLOT_BYTES).is_some());
     }
 }
