@@ -21,9 +21,10 @@ use crate::vm;
 
 /// The port of RDMA-CM that the target listens on.
 pub const PORT: u16 = 5555;
-/// The halves of the target's port identifier; a fixed one, as an administrator's initiators would know it.
-const ID_EXT: &str = "0x5eed000000000001";
-const IOC_GUID: &str = "0x5eed000000000002";
+/// A half of the target's port identifier; a fixed one, as an administrator's initiators would know it.
+pub const ID_EXT: &str = "0x5eed000000000001";
+/// The other half.
+pub const IOC_GUID: &str = "0x5eed000000000002";
 
 const FOLDER: &str = "/run/srptgt";
 const LIMIT_S: u64 = 20;

@@ -1,15 +1,16 @@
-//! srptgt's own initiator against the kernel's target: the two were written from the same standard by different people,
-//! so what works here is the wire format.
+//! The project's own initiator. Against the kernel's target: the two were written from the same standard by different
+//! people, so what works there is the wire format. Against srptgt: what the kernel's target does not have.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use initiator::machine::{LoginError, Outcome, TaskFunction};
+use initiator::machine::{CloseReason, LoginError, Outcome, TaskFunction};
 use initiator::{ConnectError, ConnectOptions, Data, ExecuteError, Lun, Session, TargetPortId};
 use initiator::{Request, Transfer, cdb};
 use target_core::sense::AdditionalSense;
 use tests::lio;
 use tests::rxe::Rxe;
+use tests::srptgt::{self, Srptgt};
 use tests::vm::{Options, scenario};
 use transport_srp::wire::login::LoginRejReason;
 use transport_srp::wire::rsp::RspCode;
@@ -22,11 +23,23 @@ fn lio_on_dummy() -> ConnectOptions {
     let rxe = Rxe::on_dummy(0);
     lio::export("/dev/ram0", &rxe);
     let address = SocketAddr::new(IpAddr::V4(rxe.address), lio::PORT);
-    let guid = u64::from_str_radix(rxe.port_guid().trim_start_matches("0x"), 16);
-    let guid = guid.expect("a port GUID in hex");
+    options(address, &rxe.port_guid(), &rxe.port_guid())
+}
+
+/// srptgt with a LUN of 16 MiB, and how to log in to it.
+fn srptgt_on_dummy() -> (Srptgt, ConnectOptions) {
+    let rxe = Rxe::on_dummy(0);
+    let target = Srptgt::serving(&rxe, &["--ram --size 16M"]);
+    let address = SocketAddr::new(IpAddr::V4(rxe.address), srptgt::PORT);
+    let options = options(address, srptgt::ID_EXT, srptgt::IOC_GUID);
+    (target, options)
+}
+
+fn options(address: SocketAddr, id_ext: &str, ioc_guid: &str) -> ConnectOptions {
+    let hex = |guid: &str| u64::from_str_radix(guid.trim_start_matches("0x"), 16);
     let target_port = TargetPortId {
-        id_ext: guid,
-        ioc_guid: guid,
+        id_ext: hex(id_ext).expect("an identifier extension in hex"),
+        ioc_guid: hex(ioc_guid).expect("a GUID in hex"),
     };
     ConnectOptions {
         connect_timeout_ms: 5000,
@@ -217,5 +230,60 @@ fn what_cannot_be_reached_is_said() {
             answer.additional_sense(),
             Some(AdditionalSense::LOGICAL_UNIT_NOT_SUPPORTED)
         );
+    });
+}
+
+#[test]
+fn every_form_of_buffer_with_srptgt() {
+    let name = "every_form_of_buffer_with_srptgt";
+    scenario(name, Options::default(), || {
+        let (target, usual) = srptgt_on_dummy();
+        let external = ConnectOptions {
+            pieces: 40,
+            inline_pieces: 2,
+            immediate_data: false,
+            ..usual.clone()
+        };
+        let two_channels = ConnectOptions {
+            channels: 2,
+            pieces: 3,
+            ..usual.clone()
+        };
+        for (seed, options) in (20..).zip([usual, external, two_channels]) {
+            let mut session = connect(&options);
+            let immediate = session.granted(0).expect("a channel").imm_data_offset;
+            assert_eq!(immediate.is_some(), options.immediate_data);
+            verify(&mut session, seed * 1000);
+            queue_of_sixteen(&mut session);
+            session.logout();
+        }
+        target.wait_until_idle();
+    });
+}
+
+#[test]
+fn a_stuck_command_is_aborted_and_a_stopping_target_says_goodbye() {
+    let name = "a_stuck_command_is_aborted_and_a_stopping_target_says_goodbye";
+    scenario(name, Options::default(), || {
+        let (mut target, usual) = srptgt_on_dummy();
+        let hasty = ConnectOptions {
+            command_timeout_ms: 1000,
+            ..usual
+        };
+        let mut session = connect(&hasty);
+        target.run("lun stall lun0 on");
+        let error = session.read(LUN, 0, BLOCK_BYTES, &mut [0; 4096]);
+        let error = error.expect_err("a stalled LUN").to_string();
+        assert!(error.ends_with("it was aborted"), "{error}");
+        target.run("lun stall lun0 off");
+        verify(&mut session, 7);
+        assert_eq!(target.counters().commands_aborted, 1);
+
+        target.terminate();
+        let error = session.read(LUN, 0, BLOCK_BYTES, &mut [0; 4096]);
+        let error = error.expect_err("a target that is gone");
+        println!("after the end of the target: {error}");
+        let closed = session.closed().expect("the session is over");
+        assert!(matches!(closed, CloseReason::TargetLogout(_)), "{closed}");
     });
 }

@@ -26,6 +26,8 @@ pub(crate) const LUN: Lun = Lun([0, 5, 0, 0, 0, 0, 0, 0]);
 pub(crate) const MEMORY_AT: u64 = 0x7000_0000;
 const KEY: u32 = 0x1234;
 const MEMORY_BYTES: usize = 1 << 20;
+/// The channel of the other initiator, of which nothing is seen.
+const OTHER_CHANNEL: ChannelId = ChannelId(99);
 const MEDIUM: MediumId = MediumId(1);
 
 pub(crate) const TARGET_PORT: TargetPortId = TargetPortId {
@@ -191,7 +193,7 @@ impl Fabric {
     /// A logical unit reset by another initiator.
     pub(crate) fn other_initiator_resets(&mut self) {
         let request = TaskManagement {
-            channel: ChannelId(99),
+            channel: OTHER_CHANNEL,
             exchange: target_core::command::ExchangeId(0),
             lun: LUN,
             function: TaskManagementFunction::LogicalUnitReset,
@@ -283,7 +285,10 @@ impl Fabric {
                 Next::Aborted { channel, exchange } => {
                     self.channel(channel).handle_aborted(exchange);
                 }
-                Next::TaskManagementDone { channel, .. } if channel == ChannelId(99) => {}
+                Next::TaskManagementDone {
+                    channel: OTHER_CHANNEL,
+                    ..
+                } => {}
                 Next::TaskManagementDone {
                     channel,
                     exchange,
