@@ -1,1 +1,10 @@
-//! Placeholder while the house is laid.
+//! iSCSI (RFC 7143) over RDMA (iSER, RFC 7145) and over TCP: one session layer, two datamovers (RFC 5047).
+//!
+//! Room: PDUs, text negotiation, login, sessions and the command window, with the datamovers `iser` and `tcp` beneath one
+//! Datamover Interface. Pure: no I/O, no clock, no threads, no `unsafe`; the daemon's port driver moves the bytes, as it does
+//! for SRP. What stands here so far is the arithmetic that every sequence number of a session needs.
+#![forbid(unsafe_code)]
+
+mod sn;
+
+pub use sn::Sn;
