@@ -130,16 +130,18 @@ impl Session {
         if let Some(ended) = self.wait_until_over(request, self.command_timeout())? {
             return Ok(ended);
         }
-        let abort = TaskFunction::AbortTask(request);
-        match self.task_management(abort) {
-            Ok(RspCode::TASK_MANAGEMENT_FUNCTION_COMPLETE) => {
-                let ended = self.wait_until_over(request, Duration::ZERO)?;
-                if let Some((_, transfer)) = ended {
-                    self.keep(transfer);
-                }
+        // The answer may come before the abort does; then there is nothing to abort, and it counts.
+        let aborted = self.task_management(TaskFunction::AbortTask(request));
+        match self.wait_until_over(request, Duration::ZERO)? {
+            Some((Outcome::Aborted, transfer)) => {
+                self.keep(transfer);
                 Err(self.timed_out("it was aborted"))
             }
-            _ => Err(self.timed_out("the target did not abort it")),
+            Some(ended) => Ok(ended),
+            None => Err(match aborted {
+                Err(error @ ExecuteError::ChannelLost(_)) => error,
+                _ => self.timed_out("the target did not abort it"),
+            }),
         }
     }
 

@@ -225,9 +225,11 @@ impl Session {
         let limit = Instant::now() + timeout;
         loop {
             self.turn()?;
-            let place = self.finished.iter().position(|f| f.request == request);
-            if let Some(place) = place {
-                return Ok(self.finished.remove(place));
+            // The last word counts: its end may have come after its time was over.
+            let place = self.finished.iter().rposition(|f| f.request == request);
+            if let Some(finished) = place.and_then(|place| self.finished.remove(place)) {
+                self.finished.retain(|f| f.request != request);
+                return Ok(Some(finished));
             }
             let left = limit.saturating_duration_since(Instant::now());
             if left.is_zero() {
