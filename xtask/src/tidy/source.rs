@@ -28,14 +28,14 @@ impl Source {
         self.path.split('/').next().unwrap_or_default()
     }
 
-    /// Whether the file is compiled for tests only, as far as its path tells.
+    /// Whether the file is no part of the crate's library, as far as its path tells: a test, a bench, an example.
     pub(super) fn is_test(&self) -> bool {
         let parts: Vec<&str> = self.path.split('/').collect();
         parts.contains(&"tests.rs")
             || parts
                 .iter()
                 .skip(1)
-                .any(|part| matches!(*part, "tests" | "benches"))
+                .any(|part| matches!(*part, "tests" | "benches" | "examples"))
     }
 }
 
