@@ -6,9 +6,17 @@ pub(crate) const MIN_BLOCK_BYTES: usize = 4096;
 const NONE: u32 = u32::MAX;
 const NOT_FREE: u8 = u8::MAX;
 
+/// Blocks of one order that are kept whole for the next taker.
+const KEPT_BLOCKS: usize = 64;
+
 /// Free blocks by order; a block of order n has `MIN_BLOCK_BYTES << n` bytes and is aligned to its size.
+///
+/// Blocks that come back are kept as they are, some of each order, because the next command mostly wants
+/// the same size again. They are joined with their buddies once a block is asked for that is not there.
 #[derive(Debug)]
 pub(crate) struct Buddy {
+    /// Blocks that came back and were not joined yet, by order and by first page.
+    kept: Vec<Vec<u32>>,
     /// Head of the list of free blocks, by order.
     heads: Vec<u32>,
     /// Links of the free lists, by index of the block's first page.
@@ -21,9 +29,11 @@ pub(crate) struct Buddy {
 impl Buddy {
     /// `largest` is rounded up to a power of two; what does not fill a block of that size stays in smaller ones.
     pub(crate) fn new(region_len: usize, largest: usize) -> Self {
+        assert!(largest <= 1 << 31, "a block has fewer than 2^32 bytes");
         let pages = region_len / MIN_BLOCK_BYTES;
         let top = order_of(largest.min(region_len.max(MIN_BLOCK_BYTES)));
         let mut buddy = Self {
+            kept: (0..=top).map(|_| Vec::with_capacity(KEPT_BLOCKS)).collect(),
             heads: vec![NONE; top + 1],
             next: vec![NONE; pages],
             prev: vec![NONE; pages],
@@ -45,21 +55,51 @@ impl Buddy {
     }
 
     /// Offset and length in bytes of a block with room for `len` bytes.
-    pub(crate) fn take(&mut self, len: usize) -> Option<(usize, usize)> {
+    pub(crate) fn take(&mut self, len: usize) -> Option<(usize, u32)> {
         let order = order_of(len);
+        let page = match self.kept.get_mut(order)?.pop() {
+            Some(page) => page,
+            None => self.split(order).or_else(|| {
+                self.join_all();
+                self.split(order)
+            })?,
+        };
+        Some((page as usize * MIN_BLOCK_BYTES, block_len(order)))
+    }
+
+    /// Takes a block back.
+    pub(crate) fn give_back(&mut self, offset: usize, block_len: u32) {
+        let page = (offset / MIN_BLOCK_BYTES) as u32;
+        let order = order_of(block_len as usize);
+        let kept = &mut self.kept[order];
+        match kept.len() < KEPT_BLOCKS {
+            true => kept.push(page),
+            false => self.join(page, order),
+        }
+    }
+
+    /// Cuts a block of this order from the smallest free block that has one.
+    fn split(&mut self, order: usize) -> Option<u32> {
         let from = (order..self.heads.len()).find(|&o| self.heads[o] != NONE)?;
         let page = self.heads[from];
         self.unlink(page, from);
         for smaller in (order..from).rev() {
             self.push(page + (1 << smaller), smaller);
         }
-        Some((page as usize * MIN_BLOCK_BYTES, MIN_BLOCK_BYTES << order))
+        Some(page)
     }
 
-    /// Takes a block back and joins it with its free buddies.
-    pub(crate) fn give_back(&mut self, offset: usize, block_len: usize) {
-        let mut page = (offset / MIN_BLOCK_BYTES) as u32;
-        let mut order = order_of(block_len);
+    #[cold]
+    fn join_all(&mut self) {
+        for order in 0..self.kept.len() {
+            while let Some(page) = self.kept[order].pop() {
+                self.join(page, order);
+            }
+        }
+    }
+
+    /// Frees a block, joined with its free buddies.
+    fn join(&mut self, mut page: u32, mut order: usize) {
         while order + 1 < self.heads.len() {
             let buddy = page ^ (1 << order);
             if self.free_order.get(buddy as usize) != Some(&(order as u8)) {
@@ -100,11 +140,15 @@ impl Buddy {
     }
 }
 
+/// Bytes of a block. [`Buddy::new`] has no order that is too high for it.
+fn block_len(order: usize) -> u32 {
+    (MIN_BLOCK_BYTES << order) as u32
+}
+
+/// The smallest order with room for `len` bytes.
 fn order_of(len: usize) -> usize {
-    len.max(1)
-        .div_ceil(MIN_BLOCK_BYTES)
-        .next_power_of_two()
-        .trailing_zeros() as usize
+    let last_page = len.saturating_sub(1) / MIN_BLOCK_BYTES;
+    (usize::BITS - last_page.leading_zeros()) as usize
 }
 
 #[cfg(test)]
@@ -119,7 +163,7 @@ mod tests {
         let mut buddy = Buddy::new(REGION, REGION);
         let (offset, len) = buddy.take(5000).expect("room");
         assert_eq!(len, 8192);
-        assert_eq!(offset % len, 0);
+        assert_eq!(offset % 8192, 0);
     }
 
     #[test]
@@ -127,6 +171,25 @@ mod tests {
         let mut buddy = Buddy::new(7 * MIN_BLOCK_BYTES, 4 * MIN_BLOCK_BYTES);
         let blocks: Vec<_> = std::iter::from_fn(|| buddy.take(1)).collect();
         assert_eq!(blocks.len(), 7);
+    }
+
+    #[test]
+    fn orders_are_the_powers_of_two_that_have_room() {
+        let orders = [0, 1, 4096, 4097, 8192, 8193, 1 << 20].map(order_of);
+        assert_eq!(orders, [0, 0, 0, 1, 1, 2, 8]);
+    }
+
+    #[test]
+    fn blocks_that_were_kept_are_joined_for_a_larger_one() {
+        let mut buddy = Buddy::new(REGION, REGION);
+        let pages: Vec<_> = std::iter::from_fn(|| buddy.take(1)).collect();
+        assert_eq!(pages.len(), REGION / MIN_BLOCK_BYTES);
+        for (offset, len) in pages {
+            buddy.give_back(offset, len);
+        }
+        assert_eq!(buddy.kept[0].len(), KEPT_BLOCKS);
+        assert_eq!(buddy.take(REGION), Some((0, REGION as u32)));
+        assert_eq!(buddy.kept[0].len(), 0);
     }
 
     proptest! {
@@ -139,8 +202,9 @@ mod tests {
             for (give, len) in steps {
                 if give && !taken.is_empty() {
                     let (offset, block) = taken.swap_remove(len % taken.len());
-                    buddy.give_back(offset, block);
+                    buddy.give_back(offset, block as u32);
                 } else if let Some((offset, block)) = buddy.take(len) {
+                    let block = block as usize;
                     prop_assert!(block >= len && offset + block <= REGION && offset % block == 0);
                     for &(other, other_len) in &taken {
                         prop_assert!(offset + block <= other || other + other_len <= offset);
@@ -149,9 +213,9 @@ mod tests {
                 }
             }
             for (offset, block) in taken {
-                buddy.give_back(offset, block);
+                buddy.give_back(offset, block as u32);
             }
-            prop_assert_eq!(buddy.take(REGION), Some((0, REGION)));
+            prop_assert_eq!(buddy.take(REGION), Some((0, REGION as u32)));
         }
     }
 }

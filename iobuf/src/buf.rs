@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
 
@@ -14,32 +15,28 @@ use crate::pool::PoolCore;
 /// becomes the data of a write in place. Dropping the buffer gives the block back.
 pub struct Buf {
     home: Rc<PoolCore>,
-    block_offset: usize,
-    block_len: usize,
-    start: usize,
-    len: usize,
+    block: NonNull<u8>,
+    block_len: u32,
+    start: u32,
+    len: u32,
 }
 
 impl Buf {
-    pub(crate) fn new(
-        home: Rc<PoolCore>,
-        block_offset: usize,
-        block_len: usize,
-        len: usize,
-    ) -> Self {
-        debug_assert!(len <= block_len);
+    /// The block's first `len` bytes, at most all of them.
+    pub(crate) fn new(home: Rc<PoolCore>, block: NonNull<u8>, block_len: u32, len: usize) -> Self {
+        debug_assert!(len <= block_len as usize);
         Self {
             home,
-            block_offset,
+            block,
             block_len,
             start: 0,
-            len,
+            len: len as u32,
         }
     }
 
     /// Bytes in the window.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// True when the window has no bytes.
@@ -49,30 +46,29 @@ impl Buf {
 
     /// Bytes of the whole block.
     pub fn block_len(&self) -> usize {
-        self.block_len
+        self.block_len as usize
     }
 
     /// Sets the window to `len` bytes from `start` of the block. Returns false, and changes nothing, when
     /// the block is not that long.
     #[must_use]
     pub fn set_window(&mut self, start: usize, len: usize) -> bool {
-        let fits = start
-            .checked_add(len)
-            .is_some_and(|end| end <= self.block_len);
+        let end = start.checked_add(len);
+        let fits = end.is_some_and(|end| end <= self.block_len());
         if fits {
-            (self.start, self.len) = (start, len);
+            (self.start, self.len) = (start as u32, len as u32);
         }
         fits
     }
 
     /// Keeps the first `len` bytes of the window; does nothing when it is shorter.
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.len = self.len().min(len) as u32;
     }
 
     /// Drops up to `count` bytes from the front of the window.
     pub fn advance(&mut self, count: usize) {
-        let count = count.min(self.len);
+        let count = self.len().min(count) as u32;
         self.start += count;
         self.len -= count;
     }
@@ -93,9 +89,8 @@ impl Buf {
     }
 
     fn as_ptr(&self) -> *const u8 {
-        let base = self.home.arena.base().as_ptr();
         // SAFETY: the pool cut the block from inside the arena, and the window is inside the block.
-        unsafe { base.add(self.block_offset + self.start) }
+        unsafe { self.block.as_ptr().add(self.start as usize) }
     }
 }
 
@@ -105,20 +100,20 @@ impl Deref for Buf {
     fn deref(&self) -> &[u8] {
         // SAFETY: the window is mapped (the pool holds the arena) and no other `Buf` covers any byte of it; whatever
         // else writes there (ring, NIC) has taken this `Buf` by value and holds it meanwhile.
-        unsafe { slice::from_raw_parts(self.as_ptr(), self.len) }
+        unsafe { slice::from_raw_parts(self.as_ptr(), self.len()) }
     }
 }
 
 impl DerefMut for Buf {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `deref`, and `&mut self` makes this the only reference.
-        unsafe { slice::from_raw_parts_mut(self.as_ptr().cast_mut(), self.len) }
+        unsafe { slice::from_raw_parts_mut(self.as_ptr().cast_mut(), self.len()) }
     }
 }
 
 impl Drop for Buf {
     fn drop(&mut self) {
-        self.home.give_back(self.block_offset, self.block_len);
+        self.home.give_back(self.block, self.block_len);
     }
 }
 
@@ -127,8 +122,8 @@ impl fmt::Debug for Buf {
         let end = self.start + self.len;
         write!(
             f,
-            "Buf({}..{end} of {} at {:#x})",
-            self.start, self.block_len, self.block_offset
+            "Buf({}..{end} of {} at {:?})",
+            self.start, self.block_len, self.block
         )
     }
 }

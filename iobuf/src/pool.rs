@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
+use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct PoolLevel {
 pub(crate) struct PoolCore {
     pub(crate) arena: Arc<Arena>,
     region: Range<usize>,
+    /// First byte of the region.
+    base: NonNull<u8>,
     room: RefCell<Room>,
     in_use: Cell<usize>,
     high_water: Cell<usize>,
@@ -62,9 +65,12 @@ impl Pool {
 
     fn new(arena: &Arc<Arena>, region: Range<usize>, room: Room) -> Self {
         arena.claim(&region);
+        // SAFETY: a region that could be claimed is inside the arena.
+        let base = unsafe { arena.base().add(region.start) };
         Self(Rc::new(PoolCore {
             arena: Arc::clone(arena),
             region,
+            base,
             room: RefCell::new(room),
             in_use: Cell::new(0),
             high_water: Cell::new(0),
@@ -79,15 +85,12 @@ impl Pool {
             Room::Slots(slots) => slots.take(len)?,
             Room::Buddy(buddy) => buddy.take(len)?,
         };
-        let in_use = core.in_use.get() + block_len;
+        let in_use = core.in_use.get() + block_len as usize;
         core.in_use.set(in_use);
         core.high_water.set(core.high_water.get().max(in_use));
-        Some(Buf::new(
-            Rc::clone(core),
-            core.region.start + offset,
-            block_len,
-            len,
-        ))
+        // SAFETY: the room is not longer than the region.
+        let block = unsafe { core.base.add(offset) };
+        Some(Buf::new(Rc::clone(core), block, block_len, len))
     }
 
     /// The largest buffer in bytes that [`Pool::take`] can ever give.
@@ -114,13 +117,13 @@ impl Pool {
 }
 
 impl PoolCore {
-    pub(crate) fn give_back(&self, offset: usize, block_len: usize) {
-        let offset = offset - self.region.start;
+    pub(crate) fn give_back(&self, block: NonNull<u8>, block_len: u32) {
+        let offset = block.addr().get() - self.base.addr().get();
         match &mut *self.room.borrow_mut() {
             Room::Slots(slots) => slots.give_back(offset),
             Room::Buddy(buddy) => buddy.give_back(offset, block_len),
         }
-        self.in_use.set(self.in_use.get() - block_len);
+        self.in_use.set(self.in_use.get() - block_len as usize);
     }
 }
 
