@@ -13,6 +13,7 @@ use std::thread;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::autopsy;
 use crate::command::{Finished, attempt_with_input};
 use crate::deadline::{until, until_true};
 use crate::ib_srp::Login;
@@ -223,29 +224,9 @@ impl Drop for Srptgt {
     fn drop(&mut self) {
         // A scenario that fails says what became of the daemon: often that is the answer.
         if thread::panicking() {
-            println!(
-                "the daemon: {:?}\n{}",
-                self.daemon.try_wait(),
-                stacks(self.daemon.id())
-            );
+            println!("the daemon: {:?}", self.daemon.try_wait());
+            autopsy::print();
         }
-    }
-}
-
-/// Where the threads of a process are, if the machine has gdb.
-fn stacks(process: u32) -> String {
-    let mut gdb = Command::new("gdb");
-    gdb.args([
-        "--batch",
-        "--nx",
-        "--pid",
-        &process.to_string(),
-        "-ex",
-        "thread apply all backtrace 12",
-    ]);
-    match gdb.stderr(Stdio::null()).output() {
-        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
-        Err(error) => format!("(its stacks would be here; gdb: {error})"),
     }
 }
 

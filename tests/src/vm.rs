@@ -10,15 +10,18 @@ use std::fs;
 use std::io::Write;
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use testbed::{Console, Ended, Guest, Slot, kernel, last_lines};
 
-use crate::kernel_log;
+use crate::{autopsy, kernel_log};
 
 const MARKER: &str = "SRPTGT_SCENARIO";
 /// The folder of the host that guest and host share, as the guest sees it.
 const SHARED: &str = "/run/bed";
+/// So long before it is killed, a guest says where everything is stuck.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 const KERNEL_LINES_SHOWN: usize = 25;
 const GUEST_LINES_SHOWN: usize = 40;
 
@@ -53,13 +56,19 @@ impl Default for Options {
 /// The scenario failed, or the bed cannot run here; the message says which and where the logs are.
 pub fn scenario(name: &str, options: Options, body: impl FnOnce()) {
     if env::var(MARKER).as_deref() == Ok(name) {
-        run_body(body);
+        run_body(&options, body);
     } else if let Err(report) = run_guest(name, &options) {
         panic!("{report}");
     }
 }
 
-fn run_body(body: impl FnOnce()) {
+fn run_body(options: &Options, body: impl FnOnce()) {
+    let before_the_end = Duration::from_secs(options.time_limit_s).saturating_sub(LAST_WORDS);
+    thread::spawn(move || {
+        thread::sleep(before_the_end);
+        println!("--- the time limit is near");
+        autopsy::print();
+    });
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         leave("panic", &format!("{panic}\n"));

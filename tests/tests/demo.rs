@@ -1,6 +1,7 @@
 //! The demonstration of `make demo` does not lie.
 
-use tests::command::run;
+use std::process::Command;
+
 use tests::vm::{Options, scenario};
 
 #[test]
@@ -9,7 +10,10 @@ fn the_demonstration_reaches_its_end() {
         "the_demonstration_reaches_its_end",
         Options::default(),
         || {
-            run(env!("CARGO_BIN_EXE_demo"));
+            let ended = Command::new(env!("CARGO_BIN_EXE_demo"))
+                .status()
+                .expect("starting the demonstration");
+            assert!(ended.success(), "{ended}");
         },
     );
 }
