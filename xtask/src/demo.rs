@@ -30,7 +30,7 @@ pub(crate) fn run_demo() -> Result<ExitCode> {
         .parent()
         .context("a program lies in a folder")?
         .to_path_buf();
-    let folder = build.join("scenarios/demo");
+    let folder = build.join("scenarios/xtask-demo");
     println!(
         "srptgt: a SCSI target in user space, an unmodified Linux initiator (ib_srp), soft RDMA between them\n"
     );
