@@ -20,10 +20,7 @@ pub use options::ConnectOptions;
 pub use raw::{RawChannel, RawLogin, RawReceived};
 pub use session::{Finished, Refused, Request, Session, Transfer};
 
-use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Instant;
 
 /// Milliseconds since the driver began.
 #[derive(Clone, Copy, Debug)]
@@ -37,15 +34,4 @@ impl Clock {
     fn now_ms(self) -> u64 {
         u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
-}
-
-/// Waits until one of the descriptors has something to read, or the time is over. A signal ends the wait early.
-fn wait_readable(fds: &[BorrowedFd<'_>], timeout: Duration) {
-    let mut polled: Vec<PollFd<'_>> = fds
-        .iter()
-        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-        .collect();
-    let timeout = Timespec::try_from(timeout).ok();
-    // Whoever waits looks again at what it waits for, so an error here only costs a turn.
-    let _ = poll(&mut polled, timeout.as_ref());
 }

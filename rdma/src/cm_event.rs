@@ -1,11 +1,21 @@
 //! What the connection manager tells and is told: plain data.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::address::PathAddress;
-use crate::verbs::Connection;
+use crate::connection::Connection;
 
 /// Names a connection or a listener in the events of its channel. Never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(pub(crate) u64);
+
+impl ConnectionId {
+    pub(crate) fn next() -> Self {
+        /// All channels of the process draw from here.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
 
 /// An event of the connection manager. `errno` is a positive number of the C library.
 #[derive(Debug)]

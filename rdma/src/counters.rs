@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-/// Counts since the device was opened. On soft devices each doorbell, arm and event is a system call, a
-/// poll is not.
+/// Counts since the device was opened. On the kernel's soft devices each doorbell, arm and event is a system
+/// call, a poll is not. On the soft fabric none of them is; see [`crate::FabricCounters`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VerbsCounters {
     /// Send work requests posted.

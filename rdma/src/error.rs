@@ -1,6 +1,7 @@
 //! What can be wrong with the machine, and what to do about it.
 
 use std::io;
+use std::net::IpAddr;
 
 use rdma_sys::LoadError;
 
@@ -13,7 +14,7 @@ pub enum Error {
     /// The machine has no RDMA device.
     #[error(
         "no RDMA device: expected an entry in /sys/class/infiniband; install and load the adapter's driver, \
-         or make a soft device with `rdma link add rxe0 type rxe netdev NETDEV`"
+         make a soft device with `rdma link add rxe0 type rxe netdev NETDEV`, or use RoCEv2 in user space (`--fabric soft`)"
     )]
     NoDevice,
     /// The kernel has devices, but none can be used by a program.
@@ -94,6 +95,45 @@ pub enum Error {
         /// Port number.
         port: u8,
     },
+    /// Objects of two fabrics, or of two devices, were to be used together.
+    #[error("objects of different fabrics or devices cannot be used together")]
+    OtherFabric,
+    /// No interface of this machine has the address.
+    #[error(
+        "no network interface that is up has the address {address}; ip address shows which there are"
+    )]
+    NoSuchAddress {
+        /// What was asked for.
+        address: IpAddr,
+    },
+    /// The soft fabric speaks RoCEv2 only.
+    #[error(
+        "the soft fabric has no InfiniBand port {device}:{port}; listen on an IP address, or serve with `--fabric verbs`"
+    )]
+    NotInfiniBand {
+        /// Device name.
+        device: String,
+        /// Port number.
+        port: u8,
+    },
+    /// UDP port 4791 of an address cannot be had.
+    #[error("UDP port {port} of {address} cannot be opened: {source}{advice}", port = roce::packet::UDP_PORT)]
+    Socket {
+        /// Which address.
+        address: IpAddr,
+        /// What to do, or nothing; begins with "; ".
+        advice: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The soft fabric refused what was asked of a connection or a queue.
+    #[error("the soft fabric refuses to {what}: {why}")]
+    Refused {
+        /// What was asked.
+        what: &'static str,
+        /// Why not.
+        why: String,
+    },
     /// A call of the libraries failed.
     #[error("{call} failed: {source}{advice}")]
     Call {
@@ -127,6 +167,12 @@ impl Error {
             advice,
             source,
         }
+    }
+
+    /// A refusal of the soft fabric's own state machine.
+    pub(crate) fn refused(what: &'static str, why: impl std::fmt::Display) -> Self {
+        let why = why.to_string();
+        Self::Refused { what, why }
     }
 
     /// [`Error::call`] with the thread's `errno`.

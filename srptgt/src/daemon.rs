@@ -15,6 +15,7 @@ use crate::api::server::Socket;
 use crate::config::TargetIdentity;
 use crate::control::{Control, Fault};
 use crate::paths::Paths;
+use crate::portal::FabricKind;
 use crate::worker_link::{Mailbox, link};
 
 /// What the daemon is started with.
@@ -24,10 +25,12 @@ pub struct Settings {
     pub paths: Paths,
     /// How long commands in flight may take when it ends.
     pub drain_ms: u64,
+    /// What carries the portals that do not choose.
+    pub fabric: FabricKind,
 }
 
 /// Starts the worker thread.
-pub type StartWorker = fn(TargetIdentity, Mailbox) -> anyhow::Result<JoinHandle<()>>;
+pub type StartWorker = fn(TargetIdentity, FabricKind, Mailbox) -> anyhow::Result<JoinHandle<()>>;
 
 /// Runs until a signal ends it.
 ///
@@ -39,7 +42,7 @@ pub async fn run(settings: Settings, start_worker: StartWorker) -> anyhow::Resul
     let socket = Socket::bind(&settings.paths.api)?;
     let (link, mailbox, events) = link().context("the worker's mailbox cannot be made")?;
     let (control, loaded) = Control::load(&settings.paths.config, link, &events)?;
-    let worker = start_worker(control.target(), mailbox)?;
+    let worker = start_worker(control.target(), settings.fabric, mailbox)?;
     control.start(loaded).await?;
     let api = tokio::spawn(socket.serve(control.clone()));
     let mut running = tokio::spawn(control.clone().run(events));

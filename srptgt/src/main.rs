@@ -5,6 +5,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use srptgt::config::TargetIdentity;
+use srptgt::portal::FabricKind;
 use srptgt::worker::{self, MemorySettings, WorkerSettings};
 use srptgt::worker_link::{MAX_TRANSFER_BYTES, Mailbox};
 use transport_srp::TargetPortId;
@@ -13,7 +14,11 @@ fn main() -> ExitCode {
     srptgt::cli::main(start_worker)
 }
 
-fn start_worker(target: TargetIdentity, mailbox: Mailbox) -> anyhow::Result<JoinHandle<()>> {
+fn start_worker(
+    target: TargetIdentity,
+    fabric: FabricKind,
+    mailbox: Mailbox,
+) -> anyhow::Result<JoinHandle<()>> {
     let settings = WorkerSettings {
         target_port: TargetPortId {
             id_ext: target.id_ext.value(),
@@ -23,6 +28,7 @@ fn start_worker(target: TargetIdentity, mailbox: Mailbox) -> anyhow::Result<Join
             max_transfer_bytes: usize::try_from(MAX_TRANSFER_BYTES)?,
             ..MemorySettings::default()
         },
+        fabric,
     };
     worker::start(settings, mailbox)
         .context("the data plane cannot start; srptgt doctor says what is missing")

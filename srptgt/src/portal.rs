@@ -123,6 +123,30 @@ fn clip(text: &str) -> String {
 
 serde_as_text!(HcaPort, Listen);
 
+/// What carries a portal's connections.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum FabricKind {
+    /// RDMA hardware, or the kernel's soft RoCE
+    #[default]
+    Verbs,
+    /// RoCEv2 in this process, over UDP: needs no RDMA
+    Soft,
+}
+
 /// A portal: a protocol on a place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,6 +155,16 @@ pub struct Portal {
     pub protocol: Protocol,
     /// Where.
     pub listen: Listen,
+    /// What carries it, when that is not what the daemon was started with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fabric: Option<FabricKind>,
+}
+
+impl Portal {
+    /// Both cannot be at once.
+    pub fn is_at_place_of(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.listen == other.listen
+    }
 }
 
 impl fmt::Display for Portal {

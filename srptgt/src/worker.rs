@@ -14,6 +14,7 @@ use tracing::error;
 use transport_srp::{LoginPolicy, TargetPortId};
 
 use crate::access::Access;
+use crate::portal::FabricKind;
 use crate::worker_link::Mailbox;
 
 mod adapter;
@@ -51,6 +52,8 @@ pub struct WorkerSettings {
     pub target_port: TargetPortId,
     /// Memory of the data path.
     pub memory: MemorySettings,
+    /// What portals listen on that do not choose.
+    pub fabric: FabricKind,
 }
 
 /// Why a worker could not start.
@@ -136,7 +139,7 @@ impl Worker {
         engine.watch_poll(mailbox.fd(), wakes::MAILBOX)?;
         Ok(Self {
             connections: Connections::default(),
-            fabric: Fabric::default(),
+            fabric: Fabric::new(settings.fabric),
             target: Target::new(TargetLimits { tasks: TASKS }, memory.data.clone()),
             engine,
             memory,
@@ -170,8 +173,11 @@ impl Worker {
     /// arms the completion queues first and looks once more, because a completion that came before gives no event.
     fn turn(&mut self) -> std::io::Result<()> {
         let full = self.work() >= adapter::BATCH;
-        let more =
-            full || self.cm_ready || self.arm() && self.work() > 0 || self.requests.has_ended();
+        let more = full
+            || self.cm_ready
+            || self.arm() && self.work() > 0
+            || self.fabric.is_busy()
+            || self.requests.has_ended();
         let wait = if more {
             Wait::No
         } else {
@@ -191,6 +197,7 @@ impl Worker {
         self.transmit();
         self.tend_endings();
         self.tend_requests();
+        self.fabric.transmit();
         completions
     }
 }

@@ -2,19 +2,19 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rdma::{CmEvent, Connection, ConnectionId, Error, EventChannel};
+use rdma::{CmEvent, Connection, ConnectionId, Error, EventChannel, Fabric};
 
 use super::error::ConnectError;
-use super::wait_readable;
 
 /// The CM's reason for a reject when nobody listens (InfiniBand Architecture, table 111).
 const REASON_INVALID_SERVICE: i32 = 8;
 
 #[derive(Debug)]
 pub(super) struct CmEvents {
+    pub(super) fabric: Fabric,
     pub(super) channel: EventChannel,
     aside: VecDeque<CmEvent>,
 }
@@ -34,15 +34,26 @@ pub(super) struct Patience {
 }
 
 impl CmEvents {
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(super) fn new(fabric: &Fabric) -> Result<Self, Error> {
         Ok(Self {
-            channel: EventChannel::new()?,
+            fabric: fabric.clone(),
+            channel: EventChannel::new(fabric)?,
             aside: VecDeque::new(),
         })
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
+    /// Waits until this channel or `other` has something, but not longer than `most`; moves the packets of a fabric
+    /// that does not move them by itself.
+    pub(super) fn wait(&self, other: Option<BorrowedFd<'_>>, most: Duration) -> Result<(), Error> {
+        self.fabric.wait(&[self.channel.fd(), other], most)
+    }
+
+    /// Takes in and sends what a fabric does not move by itself, without waiting.
+    pub(super) fn move_packets(&self) -> Result<(), Error> {
+        match self.fabric.is_driven() {
+            true => self.wait(None, Duration::ZERO),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn next(&mut self) -> Result<Option<CmEvent>, Error> {
@@ -69,7 +80,7 @@ impl CmEvents {
                     if left.is_zero() {
                         return Err(ConnectError::TimedOut { step, timeout_ms });
                     }
-                    wait_readable(&[self.channel.as_fd()], left);
+                    self.wait(None, left)?;
                 }
             }
         }

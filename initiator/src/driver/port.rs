@@ -1,6 +1,6 @@
 //! Everything of one device that the channels of a session share.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use iobuf::{Arena, Buf, Pool};
@@ -44,8 +44,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn open(device: &str, sizes: Sizes) -> Result<Self, ConnectError> {
-        let device = Device::open(device)?;
+    pub(super) fn open(device: Device, sizes: Sizes) -> Result<Self, ConnectError> {
         let domain = ProtectionDomain::new(&device)?;
         let data_end = sizes.data_bytes.next_power_of_two().max(PART_ALIGN_BYTES);
         let messages_len = sizes.messages * sizes.message_bytes;
@@ -115,8 +114,8 @@ impl Port {
         self.cq.poll(batch)
     }
 
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.completions.as_fd()
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.completions.fd()
     }
 
     /// Reads what the completion channel has reported.

@@ -6,14 +6,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rdma::{WorkCompletion, WorkKind};
+use rdma::{Fabric, WorkCompletion, WorkKind};
 
 use super::buffer::DataBuffer;
 use super::cm::{CmEvents, Patience, Verdict, connection_of, is_end};
 use super::error::{ConnectError, SessionError};
 use super::link::Link;
 use super::port::{Port, Sizes};
-use super::wait_readable;
 
 const SIZES: Sizes = Sizes {
     data_bytes: 1 << 20,
@@ -69,13 +68,26 @@ impl RawLogin {
         private_data: &[u8],
         timeout_ms: u32,
     ) -> Result<Self, ConnectError> {
-        let mut cm = CmEvents::new()?;
+        Self::attempt_on(&Fabric::verbs(), address, private_data, timeout_ms)
+    }
+
+    /// [`RawLogin::attempt`] on a fabric of choice.
+    ///
+    /// # Errors
+    /// There was neither an accept nor a reject of the target.
+    pub fn attempt_on(
+        fabric: &Fabric,
+        address: SocketAddr,
+        private_data: &[u8],
+        timeout_ms: u32,
+    ) -> Result<Self, ConnectError> {
+        let mut cm = CmEvents::new(fabric)?;
         let patience = Patience {
             address,
             timeout_ms,
         };
         let connection = cm.resolve(None, patience)?;
-        let port = Port::open(&connection.device_name().unwrap_or_default(), SIZES)?;
+        let port = Port::open(connection.open_device()?, SIZES)?;
         cm.resolve_route(&connection, patience)?;
         let (mut link, verdict) = Link::ask(&port, &mut cm, connection, private_data, patience)?;
         let response = match verdict {
@@ -187,7 +199,7 @@ impl RawChannel {
     fn sleep(&mut self, most: Duration) -> Result<(), SessionError> {
         self.port.cq.arm()?;
         if self.reap()? == 0 {
-            wait_readable(&[self.port.as_fd(), self.cm.as_fd()], most);
+            self.cm.wait(self.port.fd(), most)?;
             self.port.clear_events()?;
         }
         Ok(())

@@ -10,6 +10,8 @@ use target_core::lun::Lun;
 use transport_srp::Carrier;
 use transport_srp::layout::LINUX_IMM_DATA_OFFSET;
 
+use rdma::Fabric;
+
 use super::Clock;
 use super::buffer::DataBuffer;
 use super::cm::{CmEvents, Patience, Verdict};
@@ -93,19 +95,27 @@ pub struct Session {
 }
 
 impl Session {
-    /// Logs in.
+    /// Logs in over RDMA hardware or the kernel's soft devices.
     ///
     /// # Errors
     /// What is missing here, or the target's reason for its refusal.
     pub fn connect(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        let mut cm = CmEvents::new()?;
+        Self::connect_on(&Fabric::verbs(), options)
+    }
+
+    /// Logs in over a fabric of choice.
+    ///
+    /// # Errors
+    /// What is missing here, or the target's reason for its refusal.
+    pub fn connect_on(fabric: &Fabric, options: &ConnectOptions) -> Result<Self, ConnectError> {
+        let mut cm = CmEvents::new(fabric)?;
         let patience = Patience {
             address: options.address,
             timeout_ms: options.connect_timeout_ms,
         };
         let first = cm.resolve(options.source, patience)?;
         let device = first.device_name().unwrap_or_default();
-        let port = Port::open(&device, sizes(options))?;
+        let port = Port::open(first.open_device()?, sizes(options))?;
         let guid = options.initiator_guid;
         let guid = guid.or_else(|| Some(port.device.info().port(first.port())?.port_guid));
         let login = login_options(options, guid.unwrap_or(0));

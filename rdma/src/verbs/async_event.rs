@@ -6,7 +6,7 @@ use rdma_sys as sys;
 
 use super::device::Context;
 use crate::completion::QueuePairNumber;
-use crate::device::DeviceEvent;
+use crate::device_info::DeviceEvent;
 use crate::error::Error;
 
 /// Reads and acknowledges one event. It is acknowledged at once because an object cannot be destroyed before.

@@ -1,7 +1,7 @@
 //! Where completion queues report that they have something.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
 
@@ -18,7 +18,7 @@ use crate::error::Error;
 /// ring reads it, and the number goes to [`CompletionChannel::event_from_raw`]; or
 /// [`CompletionChannel::next_event`] reads it.
 #[derive(Clone, Debug)]
-pub struct CompletionChannel(pub(super) Rc<ChannelInner>);
+pub(crate) struct CompletionChannel(pub(super) Rc<ChannelInner>);
 
 #[derive(Debug)]
 pub(super) struct ChannelInner {
@@ -28,11 +28,7 @@ pub(super) struct ChannelInner {
 }
 
 impl CompletionChannel {
-    /// A new channel on the device.
-    ///
-    /// # Errors
-    /// No descriptor is left, or the device is gone.
-    pub fn new(device: &Device) -> Result<Self, Error> {
+    pub(crate) fn new(device: &Device) -> Result<Self, Error> {
         let context = &device.0.context;
         // SAFETY: the context is open, and the channel keeps it open.
         let raw = unsafe { (context.verbs.ibv_create_comp_channel)(context.raw.as_ptr()) };
@@ -44,13 +40,7 @@ impl CompletionChannel {
         })))
     }
 
-    /// Which queue the event is of, from the eight bytes (native byte order) that were read from the
-    /// descriptor. `None` when it has been destroyed since.
-    ///
-    /// This also counts the event as handled. A queue cannot be destroyed before all of its events that
-    /// were read are handled, so a ring's read must be ended, and its result given here, before the queue
-    /// is dropped.
-    pub fn event_from_raw(&self, raw: u64) -> Option<CompletionQueueId> {
+    pub(crate) fn event_from_raw(&self, raw: u64) -> Option<CompletionQueueId> {
         let id = CompletionQueueId(raw);
         let queues = self.0.queues.borrow();
         let (_, queue) = queues.iter().find(|(known, _)| *known == id)?;
@@ -59,16 +49,12 @@ impl CompletionChannel {
         Some(id)
     }
 
-    /// Reads one event from the descriptor; `None` when there is none now.
-    ///
-    /// # Errors
-    /// The descriptor cannot be read: the device is gone.
-    pub fn next_event(&self) -> Result<Option<CompletionQueueId>, Error> {
+    pub(crate) fn next_event(&self) -> Result<Option<CompletionQueueId>, Error> {
         if !self.has_event()? {
             return Ok(None);
         }
         let mut raw = 0_u64;
-        let fd = self.as_fd().as_raw_fd();
+        let fd = self.fd().as_raw_fd();
         // SAFETY: the call writes at most the eight bytes of `raw`.
         let len = unsafe { libc::read(fd, (&raw mut raw).cast(), size_of::<u64>()) };
         if len == size_of::<u64>().cast_signed() {
@@ -79,7 +65,7 @@ impl CompletionChannel {
 
     fn has_event(&self) -> Result<bool, Error> {
         let mut poll = libc::pollfd {
-            fd: self.as_fd().as_raw_fd(),
+            fd: self.fd().as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
@@ -90,19 +76,17 @@ impl CompletionChannel {
         }
     }
 
-    pub(super) fn add(&self, queue: &Rc<QueueInner>) {
-        let mut queues = self.0.queues.borrow_mut();
-        queues.retain(|(_, queue)| queue.strong_count() > 0);
-        queues.push((queue.id(), Rc::downgrade(queue)));
-    }
-}
-
-impl AsFd for CompletionChannel {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the channel lives as long as this object.
         let channel = unsafe { self.0.raw.as_ref() };
         // SAFETY: the channel owns the descriptor and keeps it open.
         unsafe { BorrowedFd::borrow_raw(channel.fd) }
+    }
+
+    pub(super) fn add(&self, queue: &Rc<QueueInner>) {
+        let mut queues = self.0.queues.borrow_mut();
+        queues.retain(|(_, queue)| queue.strong_count() > 0);
+        queues.push((queue.id(), Rc::downgrade(queue)));
     }
 }
 

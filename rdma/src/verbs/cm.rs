@@ -1,7 +1,7 @@
 //! The connection manager's event channel.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// Where listeners and connections report. Clones are the same channel.
 #[derive(Clone, Debug)]
-pub struct EventChannel(Rc<ChannelInner>);
+pub(crate) struct EventChannel(Rc<ChannelInner>);
 
 #[derive(Debug)]
 struct ChannelInner {
@@ -23,11 +23,7 @@ struct ChannelInner {
 }
 
 impl EventChannel {
-    /// A new channel, whose descriptor does not block.
-    ///
-    /// # Errors
-    /// A missing library, or [`Error::NoConnectionManager`] when the kernel's `rdma_ucm` cannot be reached.
-    pub fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let cm = sys::cm()?;
         // SAFETY: the call takes nothing and returns a channel that this object destroys.
         let raw = unsafe { (cm.rdma_create_event_channel)() };
@@ -35,16 +31,11 @@ impl EventChannel {
             source: io::Error::last_os_error(),
         })?;
         let channel = Self(Rc::new(ChannelInner { raw, cm }));
-        set_nonblocking(channel.as_fd())?;
+        set_nonblocking(channel.fd())?;
         Ok(channel)
     }
 
-    /// The next event; `None` when there is none now. It is acknowledged here, so that connections can be
-    /// dropped at any time; of a dropped connection no event comes any more.
-    ///
-    /// # Errors
-    /// The descriptor cannot be read.
-    pub fn next_event(&self) -> Result<Option<CmEvent>, Error> {
+    pub(crate) fn next_event(&self) -> Result<Option<CmEvent>, Error> {
         loop {
             let mut event = std::ptr::null_mut();
             // SAFETY: the channel lives, and its descriptor does not block.
@@ -56,6 +47,13 @@ impl EventChannel {
                 return Ok(Some(event));
             }
         }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the channel lives as long as this object.
+        let channel = unsafe { self.0.raw.as_ref() };
+        // SAFETY: the channel owns the descriptor and keeps it open.
+        unsafe { BorrowedFd::borrow_raw(channel.fd) }
     }
 
     pub(super) fn cm(&self) -> &'static Cm {
@@ -71,15 +69,6 @@ fn nothing(error: io::Error) -> Result<Option<CmEvent>, Error> {
     match error.kind() {
         io::ErrorKind::WouldBlock => Ok(None),
         _ => Err(Error::call("rdma_get_cm_event", error)),
-    }
-}
-
-impl AsFd for EventChannel {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the channel lives as long as this object.
-        let channel = unsafe { self.0.raw.as_ref() };
-        // SAFETY: the channel owns the descriptor and keeps it open.
-        unsafe { BorrowedFd::borrow_raw(channel.fd) }
     }
 }
 

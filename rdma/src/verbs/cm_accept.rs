@@ -15,12 +15,7 @@ const MAX_REPLY_BYTES: usize = 196;
 const MAX_REJECT_BYTES: usize = 148;
 
 impl Connection {
-    /// Accepts the request with this queue pair, which is then ready: what is posted goes out, and receives
-    /// can complete before `CmEvent::Established`.
-    ///
-    /// # Errors
-    /// The peer has given up, the private data is too long, or the device is gone. Drop both then.
-    pub fn accept(
+    pub(crate) fn accept(
         &self,
         queue_pair: &mut QueuePair,
         parameters: &AcceptParameters<'_>,
@@ -50,11 +45,7 @@ impl Connection {
         check("rdma_accept", result)
     }
 
-    /// Refuses the request.
-    ///
-    /// # Errors
-    /// The peer has given up, or the private data is longer than 148 bytes.
-    pub fn reject(self, private_data: &[u8]) -> Result<(), Error> {
+    pub(crate) fn reject(self, private_data: &[u8]) -> Result<(), Error> {
         let len = private_data_len(private_data, MAX_REJECT_BYTES)?;
         let cm = self.0.channel.cm();
         // SAFETY: the identifier lives, and the private data is as long as said.

@@ -19,12 +19,7 @@ use crate::error::{Error, check};
 const MAX_REQUEST_BYTES: usize = 92 - 36;
 
 impl Connection {
-    /// Begins to connect to `destination`: finds the device. Answered by `CmEvent::AddressResolved`, or
-    /// `ResolveFailed`.
-    ///
-    /// # Errors
-    /// There is no route to the address from an RDMA device.
-    pub fn resolve(
+    pub(crate) fn resolve(
         channel: &EventChannel,
         source: Option<SocketAddr>,
         destination: SocketAddr,
@@ -49,22 +44,14 @@ impl Connection {
         Ok(Self(id))
     }
 
-    /// Finds the route. Answered by `CmEvent::RouteResolved`, or `ResolveFailed`.
-    ///
-    /// # Errors
-    /// The address is not resolved.
-    pub fn resolve_route(&self, timeout_ms: u32) -> Result<(), Error> {
+    pub(crate) fn resolve_route(&self, timeout_ms: u32) -> Result<(), Error> {
         let cm = self.0.channel.cm();
         // SAFETY: the identifier lives.
         let result = unsafe { (cm.rdma_resolve_route)(self.0.raw.as_ptr(), timeout(timeout_ms)) };
         check("rdma_resolve_route", result)
     }
 
-    /// Asks the peer. Answered by `CmEvent::Accepted`, `Rejected`, `Unreachable` or `ConnectFailed`.
-    ///
-    /// # Errors
-    /// The route is not resolved, or the private data is too long.
-    pub fn connect(
+    pub(crate) fn connect(
         &self,
         queue_pair: &mut QueuePair,
         parameters: &ConnectParameters<'_>,
@@ -88,12 +75,7 @@ impl Connection {
         check("rdma_connect", result)
     }
 
-    /// After `CmEvent::Accepted`: makes the queue pair ready and tells the peer, which sees
-    /// `CmEvent::Established`.
-    ///
-    /// # Errors
-    /// The peer has given up, or the device is gone.
-    pub fn establish(&self, queue_pair: &mut QueuePair) -> Result<(), Error> {
+    pub(crate) fn establish(&self, queue_pair: &mut QueuePair) -> Result<(), Error> {
         qp_state::to_ready_to_receive(queue_pair, &self.0, None)?;
         qp_state::to_ready_to_send(queue_pair, &self.0, None)?;
         let cm = self.0.channel.cm();

@@ -8,6 +8,7 @@ use rdma_sys as sys;
 use super::cm::EventChannel;
 use super::cm_id::{CmId, Connection, connection_id};
 use crate::cm_event::{CmEvent, ConnectRequest};
+use crate::provided::Provided;
 
 /// Copies what the event says, acknowledges it, and only then makes objects of it: an identifier cannot be
 /// destroyed while one of its events is not acknowledged. `None` for an event that says nothing to us.
@@ -25,6 +26,7 @@ pub(super) fn take(channel: &EventChannel, event: NonNull<sys::rdma_cm_event>) -
     Some(match kind {
         sys::RDMA_CM_EVENT_CONNECT_REQUEST => {
             let connection = Connection(CmId::adopt(channel, id));
+            let connection = crate::Connection(Provided::Verbs(connection));
             CmEvent::ConnectRequest(Box::new(ConnectRequest {
                 connection,
                 listener: listener?,

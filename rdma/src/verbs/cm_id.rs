@@ -1,7 +1,6 @@
 //! An identifier of the connection manager, and the connection that it stands for.
 
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdma_sys as sys;
 
@@ -17,17 +16,14 @@ use crate::error::{Error, check};
 ///
 /// Dropping it ends the connection without private data.
 #[derive(Debug)]
-pub struct Connection(pub(super) CmId);
+pub(crate) struct Connection(pub(super) CmId);
 
 impl Connection {
-    /// Names this connection in the events of its channel.
-    pub fn id(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         self.0.id
     }
 
-    /// Name of the device that the connection is on, to be opened by `Device::open`. `None` before the
-    /// address is resolved.
-    pub fn device_name(&self) -> Option<String> {
+    pub(crate) fn device_name(&self) -> Option<String> {
         // SAFETY: the identifier lives; the library sets its context when it is bound to a device.
         let context = unsafe { self.0.raw.as_ref() }.verbs;
         let context = NonNull::new(context)?;
@@ -38,43 +34,31 @@ impl Connection {
         Some(device_name(name.cast()))
     }
 
-    /// Number of the port that the connection is on; 0 before the address is resolved.
-    pub fn port(&self) -> u8 {
+    pub(crate) fn port(&self) -> u8 {
         self.0.raw().port_num
     }
 
-    /// Partition key of the path; `None` before the route is known.
-    pub fn pkey(&self) -> Option<u16> {
+    pub(crate) fn pkey(&self) -> Option<u16> {
         let route = &self.0.raw().route;
         let path = NonNull::new(route.path_rec).filter(|_| route.num_paths > 0)?;
         // SAFETY: the library keeps the records of the paths that it counts as long as the identifier.
         Some(u16::from_be(unsafe { path.as_ref() }.pkey))
     }
 
-    /// Our end of the path.
-    pub fn local(&self) -> PathAddress {
+    pub(crate) fn local(&self) -> PathAddress {
         path_addresses(self.0.raw()).0
     }
 
-    /// The peer's end of the path.
-    pub fn peer(&self) -> PathAddress {
+    pub(crate) fn peer(&self) -> PathAddress {
         path_addresses(self.0.raw()).1
     }
 
-    /// Ends the connection, or answers the peer that ended it. The queue pair is not touched; put it into
-    /// the error state too.
-    ///
-    /// # Errors
-    /// The connection is not established.
-    pub fn disconnect(&self) -> Result<(), Error> {
+    pub(crate) fn disconnect(&self) -> Result<(), Error> {
         // SAFETY: the identifier lives.
         let result = unsafe { (self.0.channel.cm().rdma_disconnect)(self.0.raw.as_ptr()) };
         check("rdma_disconnect", result)
     }
 }
-
-/// All channels of the process draw from here.
-static LAST_ID: AtomicU64 = AtomicU64::new(0);
 
 /// The library's identifier. Destroyed when dropped, which is safe because all events are acknowledged when
 /// they are read.
@@ -102,7 +86,7 @@ impl CmId {
 
     /// Takes over an identifier that the library has made, and marks it with a new name.
     pub(super) fn adopt(channel: &EventChannel, mut raw: NonNull<sys::rdma_cm_id>) -> Self {
-        let id = ConnectionId(LAST_ID.fetch_add(1, Ordering::Relaxed) + 1);
+        let id = ConnectionId::next();
         // SAFETY: nobody else uses the identifier; the library leaves this field to the program.
         unsafe { raw.as_mut() }.context = ptr::without_provenance_mut(id.0 as usize);
         Self {

@@ -15,14 +15,10 @@ use crate::error::{Error, check};
 /// A listener; its requests come as `CmEvent::ConnectRequest`. Dropping it ends the listening and leaves
 /// connections alone.
 #[derive(Debug)]
-pub struct Listener(CmId);
+pub(crate) struct Listener(CmId);
 
 impl Listener {
-    /// Listens on `address`, with room for `backlog` requests that are not accepted or rejected yet.
-    ///
-    /// # Errors
-    /// The address is in use, or no RDMA device has it.
-    pub fn bind(
+    pub(crate) fn bind(
         channel: &EventChannel,
         address: &ListenAddress,
         backlog: u32,
@@ -54,13 +50,11 @@ impl Listener {
         Ok(Self(id))
     }
 
-    /// Names this listener in the events of its channel.
-    pub fn id(&self) -> ConnectionId {
+    pub(crate) fn id(&self) -> ConnectionId {
         self.0.id
     }
 
-    /// The IP address and port that it listens on; `None` for a native one.
-    pub fn local_address(&self) -> Option<SocketAddr> {
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         path_addresses(self.0.raw()).0.socket
     }
 }

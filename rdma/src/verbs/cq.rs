@@ -20,7 +20,7 @@ const BATCH: usize = 32;
 /// It cannot overrun, which would break every queue pair on it: each queue pair reserves the room that its
 /// sends need, and the queue is resized when that is more than it has.
 #[derive(Clone, Debug)]
-pub struct CompletionQueue(pub(super) Rc<QueueInner>);
+pub(crate) struct CompletionQueue(pub(super) Rc<QueueInner>);
 
 pub(super) struct QueueInner {
     pub(super) raw: NonNull<sys::ibv_cq>,
@@ -38,13 +38,7 @@ pub(super) struct QueueInner {
 type Batch = [sys::ibv_wc; BATCH];
 
 impl CompletionQueue {
-    /// A queue with room for `receives` completions, the depth of the receive queues that will report here;
-    /// sends are added by the queue pairs. With a channel, an armed queue reports its next completion
-    /// there.
-    ///
-    /// # Errors
-    /// [`Error::CompletionQueueFull`] when that is more than the device can hold.
-    pub fn new(
+    pub(crate) fn new(
         device: &Device,
         receives: u32,
         channel: Option<&CompletionChannel>,
@@ -78,16 +72,11 @@ impl CompletionQueue {
         Ok(Self(queue))
     }
 
-    /// Names this queue in the events of its channel.
-    pub fn id(&self) -> CompletionQueueId {
+    pub(crate) fn id(&self) -> CompletionQueueId {
         self.0.id()
     }
 
-    /// Takes completions that have come, up to the length of `into` but at most 32. Returns how many.
-    ///
-    /// # Errors
-    /// The queue is broken; its queue pairs are lost.
-    pub fn poll(&self, into: &mut [WorkCompletion]) -> Result<usize, Error> {
+    pub(crate) fn poll(&self, into: &mut [WorkCompletion]) -> Result<usize, Error> {
         let mut batch = self.0.batch.borrow_mut();
         let most = into.len().min(BATCH);
         // SAFETY: the queue lives, and the batch has room for that many.
@@ -103,12 +92,7 @@ impl CompletionQueue {
         Ok(got)
     }
 
-    /// Asks for one event on the channel at the next completion. Poll once more afterwards: a completion
-    /// that came before the arming may give no event.
-    ///
-    /// # Errors
-    /// The device is gone.
-    pub fn arm(&self) -> Result<(), Error> {
+    pub(crate) fn arm(&self) -> Result<(), Error> {
         self.0.device.0.counters.count(|c| c.arms += 1);
         // SAFETY: the queue lives.
         let result = unsafe { sys::ibv_req_notify_cq(self.0.raw.as_ptr(), 0) };

@@ -10,14 +10,14 @@ use super::async_event;
 use super::listing::{DeviceList, no_device};
 use crate::address::Gid;
 use crate::counters::{Counters, VerbsCounters};
-use crate::device::{
+use crate::device_info::{
     DeviceEvent, DeviceInfo, DeviceLimits, GidEntry, LinkLayer, PortInfo, PortState,
 };
 use crate::error::{Error, check};
 
 /// An opened device; clones are the same device. Everything made from it keeps it open.
 #[derive(Clone, Debug)]
-pub struct Device(pub(super) Rc<DeviceInner>);
+pub(crate) struct Device(pub(super) Rc<DeviceInner>);
 
 #[derive(Debug)]
 pub(super) struct DeviceInner {
@@ -27,11 +27,7 @@ pub(super) struct DeviceInner {
 }
 
 impl Device {
-    /// Opens the device of this name.
-    ///
-    /// # Errors
-    /// A missing library, no device of this name, or one that cannot be opened.
-    pub fn open(name: &str) -> Result<Self, Error> {
+    pub(crate) fn open(name: &str) -> Result<Self, Error> {
         let list = DeviceList::new()?;
         let found = list.iter().find(|&device| list.name(device) == name);
         let device = found.ok_or_else(|| no_such_device(&list, name))?;
@@ -45,26 +41,19 @@ impl Device {
         })))
     }
 
-    /// What the device and its ports were when it was opened.
-    pub fn info(&self) -> &DeviceInfo {
+    pub(crate) fn info(&self) -> &DeviceInfo {
         &self.0.info
     }
 
-    /// What the objects of this device have cost.
-    pub fn counters(&self) -> VerbsCounters {
+    pub(crate) fn counters(&self) -> VerbsCounters {
         self.0.counters.read()
     }
 
-    /// Readable, without blocking, when [`Device::next_event`] has something.
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn event_fd(&self) -> BorrowedFd<'_> {
         self.0.context.async_fd()
     }
 
-    /// The next event of the device, its ports or objects; `None` when there is none now.
-    ///
-    /// # Errors
-    /// The descriptor cannot be read: the device is gone.
-    pub fn next_event(&self) -> Result<Option<DeviceEvent>, Error> {
+    pub(crate) fn next_event(&self) -> Result<Option<DeviceEvent>, Error> {
         async_event::next(&self.0.context)
     }
 

@@ -6,9 +6,13 @@ use std::ptr::{self, NonNull};
 use rdma_sys::{self as sys, Verbs};
 
 use super::device::{Context, query_device};
-use crate::device::DeviceInfo;
+use crate::device_info::DeviceInfo;
 use crate::error::Error;
 
+/// All RDMA devices and their ports. May be called from any thread, and needs no other object.
+///
+/// # Errors
+/// A missing library, no device, or a device that cannot be opened; each says what to do.
 /// All RDMA devices and their ports. May be called from any thread, and needs no other object.
 ///
 /// # Errors

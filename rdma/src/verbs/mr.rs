@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use iobuf::Arena;
+use iobuf::{Arena, Buf};
 use rdma_sys as sys;
 
 use super::pd::{DomainInner, ProtectionDomain};
@@ -14,19 +14,13 @@ use crate::error::Error;
 /// An arena registered for local use: the NIC reads from and writes to its buffers when they are posted,
 /// and no peer can name it.
 #[derive(Debug)]
-pub struct MemoryRegion {
+pub(crate) struct MemoryRegion {
     region: RawRegion,
     _arena: Arc<Arena>,
 }
 
 impl MemoryRegion {
-    /// Registers the whole arena. Buffers of it can be posted on queues of the domain while the region
-    /// lives; it must outlive what is posted, or the NIC refuses to touch the buffers and the queue pairs
-    /// fail.
-    ///
-    /// # Errors
-    /// [`Error::LockedMemory`] when RLIMIT_MEMLOCK is too low.
-    pub fn register(domain: &ProtectionDomain, arena: &Arc<Arena>) -> Result<Self, Error> {
+    pub(crate) fn register(domain: &ProtectionDomain, arena: &Arc<Arena>) -> Result<Self, Error> {
         let access = sys::IBV_ACCESS_LOCAL_WRITE;
         let region = RawRegion::register(&domain.0, arena.base(), arena.len(), access)?;
         domain.0.remember(arena, region.local_key());
@@ -40,6 +34,25 @@ impl MemoryRegion {
 impl Drop for MemoryRegion {
     fn drop(&mut self) {
         self.region.domain.forget(self.region.local_key());
+    }
+}
+
+/// A buffer's memory registered for peers.
+#[derive(Debug)]
+pub(crate) struct ExposedMemory(RawRegion);
+
+impl ExposedMemory {
+    pub(crate) fn register(domain: &ProtectionDomain, buf: &mut Buf) -> Result<Self, Error> {
+        let access = sys::IBV_ACCESS_LOCAL_WRITE
+            | sys::IBV_ACCESS_REMOTE_READ
+            | sys::IBV_ACCESS_REMOTE_WRITE;
+        let base = NonNull::new(buf.as_mut_ptr()).unwrap_or(NonNull::dangling());
+        RawRegion::register(&domain.0, base, buf.len(), access).map(Self)
+    }
+
+    pub(crate) fn key(&self) -> u32 {
+        // SAFETY: the region is registered until this object is dropped.
+        unsafe { self.0.raw.as_ref() }.rkey
     }
 }
 
@@ -74,11 +87,6 @@ impl RawRegion {
     pub(super) fn local_key(&self) -> u32 {
         // SAFETY: the region is registered until this object is dropped.
         unsafe { self.raw.as_ref() }.lkey
-    }
-
-    pub(super) fn remote_key(&self) -> u32 {
-        // SAFETY: as above.
-        unsafe { self.raw.as_ref() }.rkey
     }
 }
 

@@ -14,7 +14,7 @@ use crate::send_queue::{KeyedBuf, WorkRequest};
 
 /// What may be used together: memory regions, receive queues and queue pairs. Clones are the same domain.
 #[derive(Clone, Debug)]
-pub struct ProtectionDomain(pub(super) Rc<DomainInner>);
+pub(crate) struct ProtectionDomain(pub(super) Rc<DomainInner>);
 
 #[derive(Debug)]
 pub(super) struct DomainInner {
@@ -48,11 +48,7 @@ struct RegisteredArena {
 }
 
 impl ProtectionDomain {
-    /// A new domain on the device.
-    ///
-    /// # Errors
-    /// The device is used up or gone.
-    pub fn new(device: &Device) -> Result<Self, Error> {
+    pub(crate) fn new(device: &Device) -> Result<Self, Error> {
         let context = &device.0.context;
         // SAFETY: the context is open, and the domain keeps it open.
         let raw = unsafe { (context.verbs.ibv_alloc_pd)(context.raw.as_ptr()) };
@@ -66,8 +62,7 @@ impl ProtectionDomain {
         })))
     }
 
-    /// The device that this domain is of.
-    pub fn device(&self) -> &Device {
+    pub(crate) fn device(&self) -> &Device {
         &self.0.device
     }
 }

@@ -17,7 +17,7 @@ use crate::work::{Completed, PostError, QueuePairConfig};
 /// A reliable connection's queue pair. What is queued is posted by [`QueuePair::flush`], in order and as
 /// far as the send queue has room; completions make room, so flush again after them.
 #[derive(Debug)]
-pub struct QueuePair {
+pub(crate) struct QueuePair {
     pub(super) raw: NonNull<sys::ibv_qp>,
     pub(super) remote_access: bool,
     number: QueuePairNumber,
@@ -31,12 +31,7 @@ pub struct QueuePair {
 }
 
 impl QueuePair {
-    /// A queue pair that is not connected yet: accept or connect with it. Its receives come from `srq` and
-    /// complete on `recv_cq`.
-    ///
-    /// # Errors
-    /// The device is used up or gone, or the completion queue cannot grow.
-    pub fn new(
+    pub(crate) fn new(
         domain: &ProtectionDomain,
         send_cq: &CompletionQueue,
         recv_cq: &CompletionQueue,
@@ -69,17 +64,11 @@ impl QueuePair {
         })
     }
 
-    /// Its number, as completions carry it.
-    pub fn number(&self) -> QueuePairNumber {
+    pub(crate) fn number(&self) -> QueuePairNumber {
         self.number
     }
 
-    /// Queues RDMA WRITEs of `data` to the segments in order, then a SEND of `message`. Segments longer
-    /// than the data are filled as far as it goes.
-    ///
-    /// # Errors
-    /// Nothing is queued, and the buffers return to their pools.
-    pub fn queue_respond(
+    pub(crate) fn queue_respond(
         &mut self,
         data: Option<Buf>,
         segments: &[RemoteSegment],
@@ -90,12 +79,7 @@ impl QueuePair {
         self.send_queue.queue_respond(data, segments, message)
     }
 
-    /// Queues RDMA READs of the segments in order into `buf`, which comes back by [`Completed::Pulled`]
-    /// with this token.
-    ///
-    /// # Errors
-    /// Nothing is queued, and the buffer returns to its pool.
-    pub fn queue_pull(
+    pub(crate) fn queue_pull(
         &mut self,
         token: u64,
         buf: Buf,
@@ -105,12 +89,7 @@ impl QueuePair {
         self.send_queue.queue_pull(token, buf, segments)
     }
 
-    /// Posts one chain of as many work requests as the send queue has room for, with one doorbell. Does
-    /// nothing when nothing is queued, or no room is left.
-    ///
-    /// # Errors
-    /// The queue pair is lost; what was queued fails.
-    pub fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         let scratch = &mut *self.domain.0.scratch.borrow_mut();
         scratch.requests.clear();
         self.send_queue.fill(&mut scratch.requests);
@@ -135,45 +114,31 @@ impl QueuePair {
         Ok(())
     }
 
-    /// Takes a completion of the send queue; then ask [`QueuePair::poll_completed`] until `None`. Returns
-    /// false for a completion that is not of this queue pair: one of a destroyed one that had the same
-    /// number.
-    pub fn handle_completion(&mut self, completion: &WorkCompletion) -> bool {
+    pub(crate) fn handle_completion(&mut self, completion: &WorkCompletion) -> bool {
         let sequence = completion.index();
         completion.kind == WorkKind::Send
             && completion.work_id == send_id(self.generation, sequence)
             && self.send_queue.retire(sequence, completion.status)
     }
 
-    /// The next operation that has ended. Operations succeed in the order of queueing; after a failure,
-    /// those that were never posted end first.
-    pub fn poll_completed(&mut self) -> Option<Completed> {
+    pub(crate) fn poll_completed(&mut self) -> Option<Completed> {
         self.send_queue.poll_completed()
     }
 
-    /// Puts the queue pair into the error state: what is not posted fails at once, what is posted comes
-    /// back flushed.
-    ///
-    /// # Errors
-    /// The queue pair was never connected, or the device is gone. Dropping it is safe nevertheless.
-    pub fn to_error(&mut self) -> Result<(), Error> {
+    pub(crate) fn enter_error(&mut self) -> Result<(), Error> {
         self.send_queue.fail(WorkStatus::Flushed);
         qp_state::to_error(self)
     }
 
-    /// True when the NIC has given every posted request back. A queue pair can be dropped at any time;
-    /// dropping it drained, after [`crate::DeviceEvent::LastReceiveReached`], leaves no completion behind.
-    pub fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.send_queue.is_drained()
     }
 
-    /// True when something is queued that [`QueuePair::flush`] has not posted.
-    pub fn has_pending(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         self.send_queue.has_pending()
     }
 
-    /// True after a failed completion, a failed flush, or [`QueuePair::to_error`].
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.send_queue.has_failed()
     }
 

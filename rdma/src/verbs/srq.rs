@@ -15,7 +15,7 @@ use crate::work::{ReceivePostError, Received};
 
 /// Receives that all queue pairs made with it share. Clones are the same queue.
 #[derive(Clone, Debug)]
-pub struct SharedReceiveQueue(pub(super) Rc<ReceiveQueueInner>);
+pub(crate) struct SharedReceiveQueue(pub(super) Rc<ReceiveQueueInner>);
 
 #[derive(Debug)]
 pub(super) struct ReceiveQueueInner {
@@ -34,11 +34,7 @@ struct ReceiveState {
 }
 
 impl SharedReceiveQueue {
-    /// A queue of `depth` receives.
-    ///
-    /// # Errors
-    /// The device holds fewer, or is gone.
-    pub fn new(domain: &ProtectionDomain, depth: u32) -> Result<Self, Error> {
+    pub(crate) fn new(domain: &ProtectionDomain, depth: u32) -> Result<Self, Error> {
         let most = domain.device().info().limits.shared_receives;
         check_limit("a receive queue", depth, most)?;
         let mut attributes = sys::ibv_srq_init_attr {
@@ -66,11 +62,7 @@ impl SharedReceiveQueue {
         })))
     }
 
-    /// Gives the window of `buf` to the NIC at the next [`SharedReceiveQueue::flush`].
-    ///
-    /// # Errors
-    /// The queue is full, or the buffer's arena is not registered; the buffer is in the error.
-    pub fn post(&self, buf: Buf) -> Result<(), ReceivePostError> {
+    pub(crate) fn post(&self, buf: Buf) -> Result<(), ReceivePostError> {
         let Some(lkey) = self.0.domain.0.key_of(&buf) else {
             return Err(ReceivePostError::NotRegistered(buf));
         };
@@ -90,11 +82,7 @@ impl SharedReceiveQueue {
         Ok(())
     }
 
-    /// Posts in one call what was given since the last flush.
-    ///
-    /// # Errors
-    /// The device is gone or broken. The buffers stay with the queue until it is destroyed.
-    pub fn flush(&self) -> Result<(), Error> {
+    pub(crate) fn flush(&self) -> Result<(), Error> {
         let mut state = self.0.state.borrow_mut();
         if state.chain.is_empty() {
             return Ok(());
@@ -112,18 +100,15 @@ impl SharedReceiveQueue {
         check("ibv_post_srq_recv", result)
     }
 
-    /// The buffer of a completed receive, cut to what came. `None` for a completion of something else.
-    pub fn take(&self, completion: &WorkCompletion) -> Option<Received> {
+    pub(crate) fn take(&self, completion: &WorkCompletion) -> Option<Received> {
         self.0.state.borrow_mut().slots.take(completion)
     }
 
-    /// Receives that can be posted now.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.0.state.borrow().slots.room()
     }
 
-    /// Receives that the queue has room for in all.
-    pub fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u32 {
         self.0.depth
     }
 }

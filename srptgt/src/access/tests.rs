@@ -30,6 +30,7 @@ fn infiniband(port: u64) -> LoginIdentity {
         portal: Portal {
             protocol: crate::portal::Protocol::Srp,
             listen: "mlx4_0:1".parse().unwrap(),
+            fabric: None,
         },
         local: "mlx4_0:1".parse().unwrap(),
         link_layer: LinkLayer::InfiniBand,
@@ -47,6 +48,7 @@ fn roce(claimed: u64) -> LoginIdentity {
         portal: Portal {
             protocol: crate::portal::Protocol::Srp,
             listen: "10.99.0.1:5555".parse().unwrap(),
+            fabric: None,
         },
         local: "rxe0:1".parse().unwrap(),
         link_layer: LinkLayer::Ethernet,

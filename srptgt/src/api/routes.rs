@@ -178,6 +178,7 @@ async fn remove_portal(
     let portal = Portal {
         protocol: parameter(&protocol)?,
         listen: parameter(&listen)?,
+        fabric: None,
     };
     done(control.remove_portal(portal).await)
 }

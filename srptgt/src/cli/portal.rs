@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use crate::portal::{self, Listen, Protocol};
+use crate::portal::{self, FabricKind, Listen, Protocol};
 
 use super::cell::{list, text};
 use super::{Context, Outcome, table};
@@ -11,7 +11,18 @@ use super::{Context, Outcome, table};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Portal {
     /// Listen: srp ADDRESS:PORT for RDMA-CM, srp DEVICE:PORT for native InfiniBand
-    Add(Place),
+    Add {
+        #[command(flatten)]
+        place: Place,
+        /// What carries it [default: what the daemon was started with]
+        #[arg(
+            long,
+            value_enum,
+            value_name = "verbs|soft",
+            hide_possible_values = true
+        )]
+        fabric: Option<FabricKind>,
+    },
     /// List portals, with what an initiator types
     List,
     /// Listen there no more; sessions stay
@@ -30,8 +41,15 @@ impl Portal {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let client = &context.client;
         match self {
-            Self::Add(Place { protocol, listen }) => {
-                let portal = portal::Portal { protocol, listen };
+            Self::Add {
+                place: Place { protocol, listen },
+                fabric,
+            } => {
+                let portal = portal::Portal {
+                    protocol,
+                    listen,
+                    fabric,
+                };
                 let answer = client.post("/v1/portals", &portal).await?;
                 context.print_done(&answer, |made| {
                     let head =

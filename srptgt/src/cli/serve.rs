@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::daemon::{Settings, StartWorker, run};
 use crate::paths::Paths;
+use crate::portal::FabricKind;
 
 use super::Outcome;
 
@@ -22,6 +23,16 @@ pub(crate) struct Serve {
     /// How long commands in flight may take when the daemon ends, in milliseconds
     #[arg(long, value_name = "MS", default_value = "5000")]
     drain_ms: u64,
+    /// What carries the portals that do not choose: verbs (RDMA hardware, the kernel's soft RoCE) or soft (RoCEv2 in
+    /// this process, which needs no RDMA)
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "verbs|soft",
+        hide_possible_values = true
+    )]
+    fabric: FabricKind,
 }
 
 impl Serve {
@@ -34,6 +45,7 @@ impl Serve {
                 api: paths.api,
             },
             drain_ms: self.drain_ms,
+            fabric: self.fabric,
         };
         Ok(run(settings, start_worker).await?)
     }

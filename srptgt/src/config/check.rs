@@ -87,7 +87,11 @@ impl Config {
             text: broken.text,
         })?;
         for (index, portal) in document.portal.into_iter().enumerate() {
-            if !config.portals.insert(portal.clone()) {
+            let is_known = config
+                .portals
+                .iter()
+                .any(|known| known.is_at_place_of(&portal));
+            if is_known || !config.portals.insert(portal.clone()) {
                 return Err(conflict(
                     ["portal".into(), index.into()],
                     format!("portal {portal} is listed twice; remove one"),

@@ -240,7 +240,12 @@ impl Config {
     }
 
     pub(crate) fn add_portal(&mut self, portal: &Portal) -> Result<(), Fault> {
-        if self.portals.insert(portal.clone()) {
+        if !self
+            .portals
+            .iter()
+            .any(|known| known.is_at_place_of(portal))
+        {
+            self.portals.insert(portal.clone());
             return Ok(());
         }
         Err(
@@ -250,7 +255,9 @@ impl Config {
     }
 
     pub(crate) fn remove_portal(&mut self, portal: &Portal) -> Result<(), Fault> {
-        if self.portals.remove(portal) {
+        let before = self.portals.len();
+        self.portals.retain(|known| !known.is_at_place_of(portal));
+        if self.portals.len() < before {
             return Ok(());
         }
         Err(Fault::not_found(format!("there is no portal {portal}"))

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Host, Lun, Name, Pkey, Require, TargetIdentity};
 use crate::identity::{AddressRange, Guid};
-use crate::portal::{Endpoint, HcaPort, Listen, Portal, Protocol};
+use crate::portal::{Endpoint, FabricKind, HcaPort, Listen, Portal, Protocol};
 use crate::worker_link::{Counters, unix_ms};
 
 use super::fault::Fault;
@@ -192,6 +192,9 @@ pub struct PortalView {
     pub protocol: Protocol,
     /// Where.
     pub listen: Listen,
+    /// What carries it; absent when it is what the daemon was started with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fabric: Option<FabricKind>,
     /// `listening` or `down`.
     #[serde(flatten)]
     pub condition: Condition,
@@ -219,6 +222,7 @@ pub(crate) fn portal(state: &State, portal: &Portal) -> PortalView {
     PortalView {
         protocol: portal.protocol,
         listen: portal.listen.clone(),
+        fabric: portal.fabric,
         condition: Condition::of(heard, ["listening", "down"]),
         endpoints: match heard {
             Some(Ok(endpoints)) => endpoints.iter().map(view).collect(),

@@ -52,12 +52,11 @@ impl ArmedQueue {
 }
 
 impl Adapter {
-    /// Opens the device and registers the worker's memory with it.
+    /// Makes the objects of the device and registers the worker's memory with it.
     ///
     /// # Errors
     /// What the device or the limits of this process stand in the way with.
-    pub(super) fn open(name: &str, memory: &Memory) -> Result<Self, rdma::Error> {
-        let device = Device::open(name)?;
+    pub(super) fn open(device: Device, memory: &Memory) -> Result<Self, rdma::Error> {
         let domain = ProtectionDomain::new(&device)?;
         let depth = RECEIVE_DEPTH.min(device.info().limits.shared_receives);
         let bytes = depth as usize * RECV_LAYOUT.slot_len;
@@ -110,6 +109,11 @@ impl Adapter {
     /// Whether a port has a link, as far as the device has told.
     pub(super) fn has_link(&self, port: u8) -> bool {
         !self.down.contains(&port)
+    }
+
+    /// True when it is of the soft fabric, which tells nothing by descriptors.
+    pub(super) fn is_soft(&self) -> bool {
+        self.device.event_fd().is_none()
     }
 
     /// Where armed queues report.

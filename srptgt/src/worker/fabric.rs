@@ -1,14 +1,21 @@
 //! RDMA as the worker sees it: the connection manager, the listeners, and an adapter for each device in use.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
-use rdma::{ConnectionId, DeviceInfo, EventChannel, ListenAddress, Listener};
+use backstore::Engine;
+use rdma::{
+    CmEvent, ConnectionId, DeviceInfo, EventChannel, FabricCounters, ListenAddress, Listener,
+    PortState, SoftConfig,
+};
 
 use crate::identity::Id128;
-use crate::portal::{Endpoint, Listen, Portal};
+use crate::portal::{Endpoint, FabricKind, Listen, Portal};
 use crate::worker_link::WorkerError;
 
 use super::adapter::Adapter;
+use super::wakes;
 
 /// Requests to connect that may wait to be answered: a storm of logins is absorbed, a flood is not kept.
 const BACKLOG: u32 = 512;
@@ -19,31 +26,129 @@ const NATIVE_SERVICE: u16 = 0x5372;
 /// The default partition (IBA 10.9.1.2).
 const DEFAULT_PKEY: u16 = 0xffff;
 
+/// A provider in use, and its connection manager.
+struct Provider {
+    fabric: rdma::Fabric,
+    cm: EventChannel,
+}
+
+impl Provider {
+    fn open(fabric: rdma::Fabric) -> Result<Self, rdma::Error> {
+        let cm = EventChannel::new(&fabric)?;
+        Ok(Self { fabric, cm })
+    }
+}
+
 /// Everything that listens, and everything that is shared by the connections of a device.
-#[derive(Default)]
 pub(super) struct Fabric {
+    /// What portals listen on that do not choose.
+    default: FabricKind,
     listeners: Vec<(Portal, Listener)>,
     /// Made with the first portal: without one no RDMA library is needed.
-    cm: Option<EventChannel>,
+    verbs: Option<Provider>,
+    /// Likewise.
+    soft: Option<Provider>,
     /// Of every device that a peer came in by; they stay, so that an adapter's number never changes.
     pub(super) adapters: Vec<Adapter>,
+    /// The soft fabric has packets that can move without waiting.
+    is_busy: bool,
 }
 
 impl Fabric {
-    /// The connection manager; made when it is first asked for.
-    ///
-    /// # Errors
-    /// What the machine lacks.
-    pub(super) fn cm(&mut self) -> Result<&EventChannel, rdma::Error> {
-        if self.cm.is_none() {
-            self.cm = Some(EventChannel::new()?);
+    /// Nothing is opened yet.
+    pub(super) fn new(default: FabricKind) -> Self {
+        Self {
+            default,
+            listeners: Vec::new(),
+            verbs: None,
+            soft: None,
+            adapters: Vec::new(),
+            is_busy: false,
         }
-        self.cm.as_ref().ok_or(rdma::Error::NoDevice)
     }
 
-    /// The connection manager, when there is one.
-    pub(super) fn open_cm(&self) -> Option<&EventChannel> {
-        self.cm.as_ref()
+    /// The provider that the portal listens on; made when it is first asked for.
+    fn provider(&mut self, kind: FabricKind) -> Result<&Provider, rdma::Error> {
+        let (place, fabric) = match kind {
+            FabricKind::Verbs => (&mut self.verbs, rdma::Fabric::verbs as fn() -> _),
+            FabricKind::Soft => (&mut self.soft, soft_fabric as fn() -> _),
+        };
+        let provider = match place.take() {
+            Some(provider) => provider,
+            None => Provider::open(fabric())?,
+        };
+        Ok(place.insert(provider))
+    }
+
+    /// The descriptor of the hardware's connection manager, when it is in use.
+    pub(super) fn cm_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.verbs.as_ref()?.cm.fd()
+    }
+
+    /// The next event of any connection manager.
+    pub(super) fn next_cm_event(&self) -> Result<Option<CmEvent>, rdma::Error> {
+        for provider in self.verbs.iter().chain(&self.soft) {
+            if let Some(event) = provider.cm.next_event()? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for the sockets that the soft fabric has opened since the last call.
+    ///
+    /// # Errors
+    /// The ring has no room.
+    pub(super) fn watch_sockets(&self, engine: &mut Engine) -> std::io::Result<()> {
+        let mut watched = Ok(());
+        if let Some(soft) = &self.soft {
+            soft.fabric.new_sockets(|number, socket| {
+                let token = wakes::SOCKETS + number as u64;
+                if let Err(error) = engine.watch_poll(socket, token) {
+                    watched = Err(error);
+                }
+            });
+        }
+        watched
+    }
+
+    /// A socket of the soft fabric has something.
+    pub(super) fn handle_readable(&self, number: usize) {
+        if let Some(soft) = &self.soft {
+            soft.fabric.handle_readable(number);
+        }
+    }
+
+    /// Takes in what has come over the soft fabric. False when that is not in use.
+    pub(super) fn receive(&mut self) -> bool {
+        let Some(soft) = &self.soft else {
+            return false;
+        };
+        self.is_busy = soft.fabric.receive();
+        true
+    }
+
+    /// Sends what the soft fabric has to send.
+    pub(super) fn transmit(&mut self) {
+        if let Some(soft) = &self.soft {
+            self.is_busy |= soft.fabric.transmit();
+        }
+    }
+
+    /// True when packets of the soft fabric can move without waiting.
+    pub(super) fn is_busy(&self) -> bool {
+        self.is_busy
+    }
+
+    /// How long the soft fabric can wait for its next timer.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.soft.as_ref()?.fabric.patience()
+    }
+
+    /// What the soft fabric has cost.
+    pub(super) fn counters(&self) -> FabricCounters {
+        let soft = self.soft.as_ref();
+        soft.map(|soft| soft.fabric.counters()).unwrap_or_default()
     }
 
     /// Listens on a portal; one that listens already stays as it is.
@@ -51,8 +156,9 @@ impl Fabric {
     /// # Errors
     /// Why it cannot, and what to do.
     pub(super) fn listen(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
+        let kind = portal.fabric.unwrap_or(self.default);
         if self.listeners.iter().any(|(known, _)| known == portal) {
-            return endpoints(portal);
+            return self.endpoints(portal, kind);
         }
         let address = match &portal.listen {
             Listen::Ip(address) => ListenAddress::Ip(*address),
@@ -63,10 +169,20 @@ impl Fabric {
                 pkey: DEFAULT_PKEY,
             },
         };
-        let cm = self.cm().map_err(cannot_listen(portal))?;
-        let listener = Listener::bind(cm, &address, BACKLOG).map_err(cannot_listen(portal))?;
+        let provider = self.provider(kind).map_err(cannot_listen(portal))?;
+        let listener = Listener::bind(&provider.cm, &address, BACKLOG);
+        let listener = listener.map_err(cannot_listen(portal))?;
         self.listeners.push((portal.clone(), listener));
-        endpoints(portal)
+        self.endpoints(portal, kind)
+    }
+
+    fn endpoints(
+        &mut self,
+        portal: &Portal,
+        kind: FabricKind,
+    ) -> Result<Vec<Endpoint>, WorkerError> {
+        let provider = self.provider(kind).map_err(cannot_listen(portal))?;
+        endpoints(portal, &provider.fabric)
     }
 
     /// Listens on a portal no more. Connections that came by it stay.
@@ -103,9 +219,14 @@ fn cannot_listen(portal: &Portal) -> impl Fn(rdma::Error) -> WorkerError + use<>
     }
 }
 
+/// The choices of a daemon's soft fabric.
+fn soft_fabric() -> rdma::Fabric {
+    rdma::Fabric::soft(SoftConfig::default())
+}
+
 /// What an initiator dials: the address itself, or every address of every device for the unspecified one.
-fn endpoints(portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
-    let devices = || rdma::devices().map_err(cannot_listen(portal));
+fn endpoints(portal: &Portal, fabric: &rdma::Fabric) -> Result<Vec<Endpoint>, WorkerError> {
+    let devices = || fabric.devices().map_err(cannot_listen(portal));
     Ok(match &portal.listen {
         Listen::Ip(address) if address.ip().is_unspecified() => addresses(&devices()?, *address)
             .into_iter()
@@ -131,6 +252,7 @@ fn addresses(devices: &[DeviceInfo], unspecified: SocketAddr) -> Vec<SocketAddr>
     let gids = devices
         .iter()
         .flat_map(|device| &device.ports)
+        .filter(|port| port.state == PortState::Active)
         .flat_map(|port| &port.gids);
     let mut found: Vec<_> = gids
         .filter_map(|entry| {

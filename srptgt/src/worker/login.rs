@@ -124,7 +124,7 @@ impl Worker {
         if let Some(adapter) = self.fabric.adapter_of(&device) {
             return Ok(adapter);
         }
-        let adapter = Adapter::open(&device, &self.memory)?;
+        let adapter = Adapter::open(request.connection.open_device()?, &self.memory)?;
         let number = self.fabric.adapters.len();
         wakes::watch_adapter(&mut self.engine, number, &adapter)?;
         if let Err(error) = self.engine.add_arena(adapter.receive_arena()) {

@@ -104,6 +104,7 @@ impl Worker {
         let (read, written) = live.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
         let pool = self.memory.data.level();
         let ring = self.engine.counters();
+        let soft = self.fabric.counters();
         let mut counters = Counters {
             logins_accepted: self.totals.logins_accepted,
             logins_refused: self.totals.logins_refused,
@@ -121,13 +122,22 @@ impl Worker {
             pool_used_bytes: pool.in_use_bytes as u64,
             pool_high_water_bytes: pool.high_water_bytes as u64,
             ring_enters: ring.enters,
+            datagram_calls: soft.receive_calls + soft.send_calls,
+            packets_received: soft.received_packets,
+            packets_sent: soft.sent_packets,
+            packets_unsent: soft.unsent_packets,
+            packets_refused: soft.refused_packets,
+            packet_retries: soft.retries,
             ..Counters::default()
         };
         for adapter in &self.fabric.adapters {
             let verbs = adapter.counters();
-            counters.doorbells += verbs.doorbells;
-            counters.queue_arms += verbs.arms;
             counters.sends_posted += verbs.sends_posted;
+            // Of the soft fabric neither is a system call.
+            if !adapter.is_soft() {
+                counters.doorbells += verbs.doorbells;
+                counters.queue_arms += verbs.arms;
+            }
         }
         counters
     }

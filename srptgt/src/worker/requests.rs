@@ -178,17 +178,19 @@ impl Worker {
     }
 
     fn add_portal(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
-        let first = self.fabric.open_cm().is_none();
+        let first = self.fabric.cm_fd().is_none();
         let endpoints = self.fabric.listen(portal)?;
-        if first && let Some(cm) = self.fabric.open_cm() {
-            self.engine
-                .watch_poll(cm, wakes::CM)
-                .map_err(|error| WorkerError {
-                    text: format!("the ring cannot wait for the connection manager: {error}"),
-                    fix: "restart the daemon".to_owned(),
-                })?;
+        let mut watched = self.fabric.watch_sockets(&mut self.engine);
+        if first && let Some(cm) = self.fabric.cm_fd() {
+            watched = watched.and(self.engine.watch_poll(cm, wakes::CM));
         }
-        Ok(endpoints)
+        match watched {
+            Ok(()) => Ok(endpoints),
+            Err(error) => Err(WorkerError {
+                text: format!("the ring cannot wait for the connection manager: {error}"),
+                fix: "restart the daemon".to_owned(),
+            }),
+        }
     }
 
     fn drop_session(&mut self, id: u64, reply: Reply<bool>) {

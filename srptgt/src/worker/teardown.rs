@@ -215,7 +215,8 @@ impl Worker {
         let ending = self.connections.next_deadline();
         let drain = self.requests.deadline();
         let look = self.connections.wants_a_look().then(|| self.now + LOOK);
-        let until = ending.into_iter().chain(drain).chain(look).min()?;
-        Some(until.saturating_sub(self.now))
+        let until = ending.into_iter().chain(drain).chain(look).min();
+        let patience = until.map(|until| until.saturating_sub(self.now));
+        patience.into_iter().chain(self.fabric.patience()).min()
     }
 }

@@ -15,6 +15,8 @@ pub(super) const MAILBOX: u64 = 0;
 pub(super) const CM: u64 = 1;
 /// Completion channel of adapter 0; two tokens for each adapter from here on.
 const ADAPTERS: u64 = 2;
+/// Socket 0 of the soft fabric; one token for each from here on.
+pub(super) const SOCKETS: u64 = 1 << 32;
 
 /// Events of the connection manager in one turn: logins in a storm leave room for those who are in.
 const CM_EVENTS: usize = 8;
@@ -36,8 +38,14 @@ pub(super) fn watch_adapter(
             source,
         })
     };
-    watch(engine.watch_read(adapter.events(), token))?;
-    watch(engine.watch_poll(adapter.device().event_fd(), token + 1))
+    // The soft fabric has no descriptors but its sockets.
+    if let Some(completions) = adapter.events().fd() {
+        watch(engine.watch_read(completions, token))?;
+    }
+    if let Some(events) = adapter.device().event_fd() {
+        watch(engine.watch_poll(events, token + 1))?;
+    }
+    Ok(())
 }
 
 impl Worker {
@@ -47,11 +55,25 @@ impl Worker {
             match woken.token {
                 MAILBOX => self.handle_mailbox(),
                 CM => self.cm_ready = true,
+                token @ SOCKETS.. => self.fabric.handle_readable((token - SOCKETS) as usize),
                 token => self.handle_adapter_wake(token, &woken),
             }
         }
+        if self.fabric.receive() {
+            // Both are queues of this thread: looking costs nothing.
+            self.cm_ready = true;
+            self.handle_soft_device_events();
+        }
         if self.cm_ready {
             self.handle_cm_events();
+        }
+    }
+
+    fn handle_soft_device_events(&mut self) {
+        for number in 0..self.fabric.adapters.len() {
+            if self.fabric.adapters[number].is_soft() {
+                self.handle_device_events(number);
+            }
         }
     }
 
@@ -100,10 +122,7 @@ impl Worker {
     /// A bounded number of events; the rest is for the next turn.
     fn handle_cm_events(&mut self) {
         for _ in 0..CM_EVENTS {
-            let Some(cm) = self.fabric.open_cm() else {
-                break;
-            };
-            match cm.next_event() {
+            match self.fabric.next_cm_event() {
                 Ok(Some(event)) => self.handle_cm_event(event),
                 Ok(None) => {
                     self.cm_ready = false;

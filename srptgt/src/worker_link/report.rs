@@ -119,6 +119,18 @@ pub struct Counters {
     pub queue_arms: u64,
     /// SENDs, RDMA WRITEs and READs.
     pub sends_posted: u64,
+    /// System calls of the soft fabric that receive or send datagrams.
+    pub datagram_calls: u64,
+    /// Packets that came over the soft fabric.
+    pub packets_received: u64,
+    /// Packets that went out over the soft fabric.
+    pub packets_sent: u64,
+    /// Of these, those that the kernel did not take.
+    pub packets_unsent: u64,
+    /// Packets over the soft fabric that were damaged, forged or for nobody.
+    pub packets_refused: u64,
+    /// Times that a queue pair of the soft fabric began again at its oldest packet.
+    pub packet_retries: u64,
 }
 
 pub(crate) fn unix_ms<S: Serializer>(when: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -256,6 +256,7 @@ pub(crate) fn login(guid: u64) -> LoginIdentity {
         portal: Portal {
             protocol: srptgt::portal::Protocol::Srp,
             listen: "10.99.0.1:5555".parse().unwrap(),
+            fabric: None,
         },
         local: "rxe0:1".parse().unwrap(),
         link_layer: LinkLayer::Ethernet,

@@ -9,7 +9,6 @@ use super::{Finished, Session, Transfer};
 use crate::driver::cm::{connection_of, is_end};
 use crate::driver::error::SessionError;
 use crate::driver::link::Link;
-use crate::driver::wait_readable;
 use crate::machine::{ChannelNumber, CloseReason, Event, Outcome, RequestId};
 
 /// Completions taken at a time.
@@ -58,11 +57,13 @@ impl Session {
     /// Takes what has come, and sends what waits. What costs a system call is only looked at when nothing has come.
     pub(super) fn turn(&mut self) -> Result<(), SessionError> {
         if self.reap()? == 0 {
+            self.cm.move_packets()?;
             self.handle_connections()?;
             self.machine.handle_timeout(self.clock.now_ms());
         }
         self.send_replies();
         self.flush_links();
+        self.cm.fabric.transmit();
         self.take_events();
         Ok(())
     }
@@ -77,8 +78,8 @@ impl Session {
         let now = self.clock.now_ms();
         let timeout = self.machine.poll_timeout();
         let timeout = timeout.map_or(most, |at| Duration::from_millis(at.saturating_sub(now)));
-        wait_readable(&[self.port.as_fd(), self.cm.as_fd()], timeout.min(most));
-        // A broken channel shows at the next turn.
+        // What is broken shows at the next turn.
+        let _ = self.cm.wait(self.port.fd(), timeout.min(most));
         let _ = self.port.clear_events();
     }
 

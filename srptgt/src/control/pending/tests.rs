@@ -9,6 +9,7 @@ fn login(guid: u64) -> LoginIdentity {
         portal: crate::portal::Portal {
             protocol: crate::portal::Protocol::Srp,
             listen: "10.99.0.1:5555".parse().unwrap(),
+            fabric: None,
         },
         local: "rxe0:1".parse().unwrap(),
         link_layer: LinkLayer::Ethernet,

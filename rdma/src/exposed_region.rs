@@ -1,13 +1,11 @@
 //! Memory that a peer may read and write by itself.
 
-use std::ptr::NonNull;
-
 use iobuf::{Buf, RemoteSegment};
-use rdma_sys as sys;
 
-use super::mr::RawRegion;
-use super::pd::ProtectionDomain;
 use crate::error::Error;
+use crate::protection_domain::ProtectionDomain;
+use crate::provided::{Provided, on_either};
+use crate::{soft, verbs};
 
 /// A buffer that the peer of a queue pair with `remote_access` may read and write at any time: an
 /// initiator's side of a transfer.
@@ -17,7 +15,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct ExposedRegion {
     /// Dropped before the buffer, so that the peer has lost its rights when the buffer returns.
-    region: RawRegion,
+    memory: Provided<verbs::ExposedMemory, soft::ExposedMemory>,
     buf: Buf,
 }
 
@@ -27,19 +25,22 @@ impl ExposedRegion {
     /// # Errors
     /// As `MemoryRegion::register`.
     pub fn new(domain: &ProtectionDomain, mut buf: Buf) -> Result<Self, Error> {
-        let access = sys::IBV_ACCESS_LOCAL_WRITE
-            | sys::IBV_ACCESS_REMOTE_READ
-            | sys::IBV_ACCESS_REMOTE_WRITE;
-        let base = NonNull::new(buf.as_mut_ptr()).unwrap_or(NonNull::dangling());
-        let region = RawRegion::register(&domain.0, base, buf.len(), access)?;
-        Ok(Self { region, buf })
+        let memory = match &domain.inner {
+            Provided::Verbs(domain) => {
+                Provided::Verbs(verbs::ExposedMemory::register(domain, &mut buf)?)
+            }
+            Provided::Soft(domain) => {
+                Provided::Soft(soft::ExposedMemory::register(domain, &mut buf)?)
+            }
+        };
+        Ok(Self { memory, buf })
     }
 
     /// How a peer names the whole region.
     pub fn segment(&self) -> RemoteSegment {
         RemoteSegment {
             address: self.buf.address(),
-            key: self.region.remote_key(),
+            key: on_either!(&self.memory, memory => memory.key()),
             length: u32::try_from(self.buf.len()).unwrap_or(u32::MAX),
         }
     }
@@ -69,8 +70,8 @@ impl ExposedRegion {
 
     /// Takes the rights back; the buffer is then like any other.
     pub fn withdraw(self) -> Buf {
-        let Self { region, buf } = self;
-        drop(region);
+        let Self { memory, buf } = self;
+        drop(memory);
         buf
     }
 

@@ -1,30 +1,27 @@
-//! Both ends of connections over a real RDMA device, in one thread.
+//! Both ends of connections over one device, in one thread.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io::{self, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use iobuf::{Arena, Buf, Pool};
 use rdma::*;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const MIB: usize = 1 << 20;
 
 /// Nothing here takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Tests count what a device holds, so they run one after the other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 pub(crate) const RECEIVES: u32 = 63;
 pub(crate) const RECEIVE_BYTES: usize = 1024;
 
 /// Everything of one device that a worker has, and a listener.
 pub(crate) struct Bed {
+    pub(crate) fabric: Fabric,
+    /// Another fabric that moves while this one waits.
+    pub(crate) beside: Option<Fabric>,
     pub(crate) channel: EventChannel,
     pub(crate) listener: Listener,
     pub(crate) device: Device,
@@ -37,7 +34,7 @@ pub(crate) struct Bed {
     pub(crate) address: SocketAddr,
     receive_pool: Pool,
     _region: MemoryRegion,
-    _alone: MutexGuard<'static, ()>,
+    _alone: Option<MutexGuard<'static, ()>>,
 }
 
 /// One end of a connection.
@@ -63,30 +60,18 @@ impl End {
     }
 }
 
-/// The bed, or `None` after saying why there is none.
-pub(crate) fn bed(test: &str) -> Option<Bed> {
-    let present = fs::read_dir("/sys/class/infiniband").is_ok_and(|mut d| d.next().is_some());
-    if !present {
-        // Written past the test harness, which would hide it.
-        writeln!(
-            io::stderr(),
-            "SKIPPED: {test}: no RDMA device in /sys/class/infiniband"
-        )
-        .expect("standard error");
-        return None;
-    }
-    let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(Bed::new(alone))
-}
-
 impl Bed {
-    fn new(alone: MutexGuard<'static, ()>) -> Self {
-        let (name, ip) = device_with_address();
-        let channel = EventChannel::new().expect("event channel");
+    pub(crate) fn new(
+        fabric: Fabric,
+        name: &str,
+        ip: IpAddr,
+        alone: Option<MutexGuard<'static, ()>>,
+    ) -> Self {
+        let channel = EventChannel::new(&fabric).expect("event channel");
         let any_port = ListenAddress::Ip(SocketAddr::new(ip, 0));
         let listener = Listener::bind(&channel, &any_port, 128).expect("listener");
         let address = listener.local_address().expect("bound");
-        let device = Device::open(&name).expect("device");
+        let device = Device::open(&fabric, name).expect("device");
         let domain = ProtectionDomain::new(&device).expect("domain");
         let arena: Arc<Arena> = Arena::new(64 * MIB).expect("arena");
         let region = MemoryRegion::register(&domain, &arena).expect("region");
@@ -94,6 +79,8 @@ impl Bed {
         let cq = CompletionQueue::new(&device, RECEIVES, Some(&cq_channel)).expect("cq");
         let srq = SharedReceiveQueue::new(&domain, RECEIVES).expect("srq");
         let mut bed = Self {
+            fabric,
+            beside: None,
             channel,
             listener,
             device,
@@ -152,7 +139,7 @@ impl Bed {
                 start.elapsed() < DEADLINE,
                 "no event of the connection manager"
             );
-            readable(&self.channel);
+            self.wait(self.channel.fd());
         }
     }
 
@@ -240,7 +227,7 @@ impl Bed {
             if self.reap(ends) == 0 {
                 self.cq.arm().expect("arm");
                 if self.reap(ends) == 0 {
-                    readable(&self.cq_channel);
+                    self.wait(self.cq_channel.fd());
                 }
                 while self.cq_channel.next_event().expect("event").is_some() {}
             }
@@ -287,6 +274,16 @@ impl Bed {
         });
     }
 
+    /// Waits a moment for the descriptor, or moves the packets of a fabric that has none.
+    pub(crate) fn wait(&self, fd: Option<BorrowedFd<'_>>) {
+        let moment = Duration::from_millis(100);
+        let Some(beside) = &self.beside else {
+            return self.fabric.wait(&[fd], moment).expect("wait");
+        };
+        self.fabric.wait(&[fd], Duration::ZERO).expect("wait");
+        beside.wait(&[], Duration::from_millis(1)).expect("wait");
+    }
+
     /// Waits for an event of the device that `wanted` names.
     pub(crate) fn device_event(&self, wanted: DeviceEvent) -> bool {
         let start = Instant::now();
@@ -294,30 +291,9 @@ impl Bed {
             match self.device.next_event().expect("device event") {
                 Some(event) if event == wanted => return true,
                 Some(_) => {}
-                None => readable(&self.device.event_fd()),
+                None => self.wait(self.device.event_fd()),
             }
         }
         false
     }
-}
-
-/// Waits a moment for the descriptor.
-fn readable(fd: &impl AsFd) {
-    let moment = Timespec {
-        tv_sec: 0,
-        tv_nsec: 100_000_000,
-    };
-    let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    poll(&mut fds, Some(&moment)).expect("poll");
-}
-
-/// A device with an IPv4 address: RoCE keeps it in the GID table as `::ffff:a.b.c.d`.
-fn device_with_address() -> (String, IpAddr) {
-    let devices = devices().expect("devices");
-    let found = devices.iter().find_map(|device| {
-        let gids = device.ports.iter().flat_map(|port| &port.gids);
-        let mut ips = gids.filter_map(|entry| Ipv6Addr::from(entry.gid.0).to_ipv4_mapped());
-        Some((device.name.clone(), ips.next()?.into()))
-    });
-    found.unwrap_or_else(|| panic!("no RDMA device with an IPv4 address: {devices:?}"))
 }
