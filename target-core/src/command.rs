@@ -49,10 +49,15 @@ pub struct CdbBytes {
 
 impl CdbBytes {
     /// Keeps the first [`CDB_BYTES`] of `cdb`.
+    #[inline]
     pub fn new(cdb: &[u8]) -> Self {
         let len = cdb.len().min(CDB_BYTES);
         let mut bytes = [0; CDB_BYTES];
-        bytes[..len].copy_from_slice(&cdb[..len]);
+        match cdb.first_chunk::<16>() {
+            // What nearly all initiators send: a copy of known length.
+            Some(whole) if len == whole.len() => bytes[..16].copy_from_slice(whole),
+            _ => bytes[..len].copy_from_slice(&cdb[..len]),
+        }
         Self {
             bytes,
             len: len as u8,

@@ -116,6 +116,7 @@ impl Channel {
         !self.closed && self.credit.is_starved()
     }
 
+    #[inline]
     fn recycle(&mut self, message: Buf) {
         self.events.push_back(ChannelEvent::Recycle(message));
     }
@@ -136,6 +137,7 @@ impl Channel {
     }
 
     /// The peer broke the protocol.
+    #[cold]
     fn fail(&mut self, error: &ChannelError) {
         self.counters.protocol_errors += 1;
         let reason = match wire_answer(error) {
@@ -180,14 +182,21 @@ impl port::Channel for Channel {
             return self.recycle(message);
         }
         match self.receive(&message) {
-            Ok(Received::Immediate(command, range)) => {
+            Ok(Received::Command(command, table)) => {
+                self.recycle(message);
+                self.arrive(command.exchange, ChannelEvent::Command(command), table);
+            }
+            Ok(Received::Immediate(mut command, range)) => {
+                self.counters.immediate_writes += 1;
                 message.advance(range.start);
                 message.truncate(range.len());
-                self.arrive_immediate(command, message);
+                command.immediate = Some(message);
+                self.arrive(command.exchange, ChannelEvent::Command(command), None);
             }
-            Ok(Received::Request(arrival)) => {
+            Ok(Received::TaskManagement(request)) => {
                 self.recycle(message);
-                self.arrive(arrival);
+                let event = ChannelEvent::TaskManagement(request);
+                self.arrive(request.exchange, event, None);
             }
             Ok(Received::Nothing) => self.recycle(message),
             Ok(Received::Logout) => {

@@ -157,6 +157,7 @@ impl DataBuffers {
     ///
     /// # Errors
     /// The first thing that is wrong with a descriptor.
+    #[inline]
     pub fn parse(
         cmd: &Cmd<'_>,
         imm_data_offset: Option<u16>,
@@ -240,6 +241,7 @@ impl Counts {
 }
 
 /// A descriptor of the initiator's memory, or none.
+#[inline]
 fn remote(
     place: Place<'_>,
     format: BufferFormat,
@@ -255,6 +257,7 @@ fn remote(
     }
 }
 
+#[inline]
 fn direct(place: Place<'_>, segments: &mut Vec<RemoteSegment>) -> Result<Buffer, DataError> {
     let segment = desc::parse_direct(place.bytes, place.offset)?;
     push(segment, segments)?;

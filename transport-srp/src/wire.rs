@@ -102,6 +102,7 @@ pub enum WireFault {
 }
 
 impl WireError {
+    #[cold]
     pub(crate) fn truncated(
         what: &'static str,
         offset: usize,
@@ -116,6 +117,7 @@ impl WireError {
         }
     }
 
+    #[cold]
     pub(crate) fn value(
         what: &'static str,
         offset: usize,
@@ -133,6 +135,7 @@ impl WireError {
 }
 
 /// The fixed part of an information unit, and what follows it.
+#[inline]
 pub(crate) fn split<'a, T>(
     what: &'static str,
     bytes: &'a [u8],
@@ -145,6 +148,7 @@ where
 }
 
 /// Checks the first byte of an information unit.
+#[inline]
 pub(crate) fn expect_opcode(
     found: u8,
     expected: Opcode,
@@ -157,6 +161,7 @@ pub(crate) fn expect_opcode(
 }
 
 /// The `len` bytes of a list that follows the fixed part of `fixed` bytes.
+#[inline]
 pub(crate) fn list<'a>(
     what: &'static str,
     fixed: usize,

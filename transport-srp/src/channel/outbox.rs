@@ -7,9 +7,9 @@ use target_core::status::Status;
 
 use super::answer::WireAnswer;
 use crate::login::MAX_TI_IU_LEN;
+use crate::wire::Rsp;
 use crate::wire::logout::LogoutReason;
 use crate::wire::rsp::RspCode;
-use crate::wire::{Iu, Rsp};
 
 /// Room in bytes for the longest message that a channel makes: a response with sense data.
 pub(super) const MESSAGE_BYTES: usize = 64;
@@ -89,6 +89,7 @@ pub(super) fn refusal(answer: WireAnswer) -> Option<Outcome> {
 }
 
 /// SRP_RSP for a command.
+#[inline]
 pub(super) fn response(tag: u64, delta: i32, outcome: &Outcome, message: Buf) -> Buf {
     let sense = outcome.sense.map(|sense| sense.to_fixed());
     let rsp = Rsp {
@@ -98,7 +99,7 @@ pub(super) fn response(tag: u64, delta: i32, outcome: &Outcome, message: Buf) ->
         sense: sense.as_ref().map(|sense| sense.as_slice()),
         ..plain_response(tag, delta)
     };
-    emit(Iu::Rsp(rsp), message)
+    emit(message, |out| rsp.emit(out))
 }
 
 /// SRP_RSP for a task management request.
@@ -107,7 +108,7 @@ pub(super) fn task_management_response(tag: u64, delta: i32, code: RspCode, mess
         response: Some(code),
         ..plain_response(tag, delta)
     };
-    emit(Iu::Rsp(rsp), message)
+    emit(message, |out| rsp.emit(out))
 }
 
 fn plain_response(tag: u64, request_limit_delta: i32) -> Rsp<'static> {
@@ -123,10 +124,11 @@ fn plain_response(tag: u64, request_limit_delta: i32) -> Rsp<'static> {
     }
 }
 
-/// Fills `message`, which has room for any message of a channel.
-pub(super) fn emit(iu: Iu<'_>, mut message: Buf) -> Buf {
-    let len = iu.emit(&mut message);
-    debug_assert!(len.is_some(), "no room for {iu:?}");
+/// Fills `message`, which has room for any message of a channel, with what `emit` writes.
+#[inline]
+pub(super) fn emit(mut message: Buf, emit: impl FnOnce(&mut [u8]) -> Option<usize>) -> Buf {
+    let len = emit(&mut message);
+    debug_assert!(len.is_some(), "no room in {message:?}");
     message.truncate(len.unwrap_or(0));
     message
 }

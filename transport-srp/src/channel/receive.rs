@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use iobuf::{Buf, RemoteSegment};
+use iobuf::RemoteSegment;
 use target_core::command::{CdbBytes, Command, ExchangeId, TaskManagement};
 use target_core::port::ChannelEvent;
 
@@ -29,10 +29,12 @@ pub(super) enum Received {
     Nothing,
     /// The initiator's goodbye.
     Logout,
-    /// The buffer is not needed any more.
-    Request(Arrival),
-    /// A part of the buffer is the command's Data-Out Buffer.
+    /// A command, all of which is in the message but what must be fetched first.
+    Command(Command, Option<ExternalTable>),
+    /// A command, and the part of the buffer that is its Data-Out Buffer.
     Immediate(Command, Range<usize>),
+    /// A task management request.
+    TaskManagement(TaskManagement),
 }
 
 impl Channel {
@@ -42,8 +44,15 @@ impl Channel {
             let received = bytes.len();
             return Err(ChannelError::TooLong { received, max });
         }
-        match Iu::parse(bytes)? {
-            Iu::Cmd(cmd) => self.receive_command(&cmd),
+        // Nearly all messages are commands, and an `Iu` has room for everything else, too.
+        if bytes.first() == Some(&Opcode::CMD.0) {
+            return self.receive_command(&Cmd::parse(bytes)?);
+        }
+        self.receive_other(Iu::parse(bytes)?)
+    }
+
+    fn receive_other(&mut self, iu: Iu<'_>) -> Result<Received, ChannelError> {
+        match iu {
             Iu::TskMgmt(iu) => self.receive_task_management(&iu),
             Iu::CredRsp(iu) => self.receive_credit_response(iu),
             // This target sends no SRP_AER_REQ, but an answer to one does no harm.
@@ -53,6 +62,7 @@ impl Channel {
         }
     }
 
+    #[inline]
     fn begin_exchange(&mut self, tag: u64) -> Result<ExchangeId, ChannelError> {
         self.credit.take()?;
         let limit = self.login.request_limit;
@@ -93,11 +103,7 @@ impl Channel {
         };
         Ok(match buffers.immediate {
             Some(range) => Received::Immediate(command, range),
-            None => Received::Request(Arrival {
-                exchange,
-                event: ChannelEvent::Command(command),
-                table: buffers.table,
-            }),
+            None => Received::Command(command, buffers.table),
         })
     }
 
@@ -154,16 +160,11 @@ impl Channel {
     fn receive_task_management(&mut self, iu: &TskMgmt) -> Result<Received, ChannelError> {
         let exchange = self.begin_exchange(iu.tag)?;
         self.counters.task_management += 1;
-        let event = ChannelEvent::TaskManagement(TaskManagement {
+        Ok(Received::TaskManagement(TaskManagement {
             channel: self.id,
             exchange,
             lun: iu.lun,
             function: iu.sam_function(),
-        });
-        Ok(Received::Request(Arrival {
-            exchange,
-            event,
-            table: None,
         }))
     }
 
@@ -178,23 +179,22 @@ impl Channel {
     }
 
     /// Puts a request in its place behind those that wait for their table.
-    pub(super) fn arrive(&mut self, arrival: Arrival) {
-        if self.arrivals.is_empty() && arrival.table.is_none() {
-            self.events.push_back(arrival.event);
+    #[inline]
+    pub(super) fn arrive(
+        &mut self,
+        exchange: ExchangeId,
+        event: ChannelEvent,
+        table: Option<ExternalTable>,
+    ) {
+        if self.arrivals.is_empty() && table.is_none() {
+            self.events.push_back(event);
         } else {
-            self.arrivals.push_back(arrival);
+            self.arrivals.push_back(Arrival {
+                exchange,
+                event,
+                table,
+            });
         }
-    }
-
-    /// As [`Channel::arrive`], for a command whose data `message` is now.
-    pub(super) fn arrive_immediate(&mut self, mut command: Command, message: Buf) {
-        self.counters.immediate_writes += 1;
-        command.immediate = Some(message);
-        self.arrive(Arrival {
-            exchange: command.exchange,
-            event: ChannelEvent::Command(command),
-            table: None,
-        });
     }
 
     fn deliver_ready(&mut self) {

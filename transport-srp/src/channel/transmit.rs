@@ -49,7 +49,7 @@ impl Channel {
                 self.transmit_response(exchange, outcome, buf)
             }
             Message::TaskManagementResponse { exchange, code } => {
-                let (tag, delta) = self.finish(exchange);
+                let Finished { tag, delta, .. } = self.finish(exchange);
                 send(outbox::task_management_response(tag, delta, code, buf))
             }
             Message::Logout(reason) => {
@@ -59,7 +59,7 @@ impl Channel {
                     reason,
                     tag,
                 };
-                send(outbox::emit(Iu::TLogout(logout), buf))
+                send(outbox::emit(buf, |out| Iu::TLogout(logout).emit(out)))
             }
         }
     }
@@ -70,9 +70,11 @@ impl Channel {
         mut outcome: Outcome,
         buf: Buf,
     ) -> Transmit<'_> {
-        let slot = self.exchanges.get_mut(exchange);
-        let data_out_segments = slot.map_or(0, |slot| slot.data_out_segments);
-        let (tag, delta) = self.finish(exchange);
+        let Finished {
+            tag,
+            delta,
+            data_out_segments,
+        } = self.finish(exchange);
         let data = outcome.data_in.take().filter(|data| !data.is_empty());
         let data_in = self.posted.get(data_out_segments..).unwrap_or(&[]);
         let count = data::covering(data_in, data.as_ref().map_or(0, Buf::len));
@@ -85,15 +87,20 @@ impl Channel {
 
     /// Ends an exchange with its response: its segments are the ones to post, its credit is the
     /// first granted.
-    fn finish(&mut self, exchange: ExchangeId) -> (u64, i32) {
-        let mut tag = 0;
+    #[inline]
+    fn finish(&mut self, exchange: ExchangeId) -> Finished {
+        let (mut tag, mut data_out_segments) = (0, 0);
         if let Some(slot) = self.exchanges.get_mut(exchange) {
-            tag = slot.tag;
+            (tag, data_out_segments) = (slot.tag, slot.data_out_segments);
             std::mem::swap(&mut slot.segments, &mut self.posted);
         }
         self.end_exchange(exchange);
         self.counters.responses += 1;
-        (tag, self.credit.grant())
+        Finished {
+            tag,
+            delta: self.credit.grant(),
+            data_out_segments,
+        }
     }
 
     pub(super) fn transmit_offer(&mut self) -> Option<Transmit<'_>> {
@@ -108,8 +115,18 @@ impl Channel {
             request_limit_delta: credit::delta(offer.credits),
             tag: offer.tag,
         };
-        Some(send(outbox::emit(Iu::CredReq(request), buf)))
+        Some(send(outbox::emit(buf, |out| {
+            Iu::CredReq(request).emit(out)
+        })))
     }
+}
+
+/// What a response needs of the exchange that it ends.
+struct Finished {
+    tag: u64,
+    /// REQUEST LIMIT DELTA.
+    delta: i32,
+    data_out_segments: usize,
 }
 
 /// A message without data.

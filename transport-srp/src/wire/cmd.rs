@@ -107,6 +107,7 @@ impl<'a> Cmd<'a> {
     ///
     /// # Errors
     /// The message is shorter than its fixed part or its additional CDB, or not a command.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, WireError> {
         let (raw, rest) = split::<RawCmd>("SRP_CMD", bytes)?;
         expect_opcode(raw.opcode, Opcode::CMD, "SRP_CMD")?;

@@ -38,6 +38,7 @@ impl RawDirect {
 ///
 /// # Errors
 /// The message ends inside it.
+#[inline]
 pub fn parse_direct(bytes: &[u8], offset: usize) -> Result<RemoteSegment, WireError> {
     match RawDirect::ref_from_prefix(bytes) {
         Ok((raw, _)) => Ok(raw.segment()),

@@ -99,6 +99,7 @@ impl<'a> Rsp<'a> {
     }
 
     /// Writes the response. `None` when there is no room.
+    #[inline]
     pub fn emit(&self, out: &mut [u8]) -> Option<usize> {
         let (out_flag, out_count) = residual_fields(self.data_out_residual, DOOVER, DOUNDER);
         let (in_flag, in_count) = residual_fields(self.data_in_residual, DIOVER, DIUNDER);
@@ -121,7 +122,12 @@ impl<'a> Rsp<'a> {
             sense_data_len: u32::try_from(sense.len()).ok()?.into(),
             resp_data_len: u32::try_from(response_data.len()).ok()?.into(),
         };
-        put(out, &[raw.as_bytes(), response_data, sense])
+        let (fixed, rest) = out.split_at_mut_checked(Self::MIN_BYTES)?;
+        fixed.copy_from_slice(raw.as_bytes());
+        if response_flag | sense_flag == 0 {
+            return Some(Self::MIN_BYTES);
+        }
+        Some(Self::MIN_BYTES + put(rest, &[response_data, sense])?)
     }
 }
 
