@@ -194,6 +194,7 @@ impl Worker {
         let completions = self.poll_completions();
         self.tend_timeouts();
         self.settle();
+        self.refill();
         self.transmit();
         self.tend_endings();
         self.tend_requests();

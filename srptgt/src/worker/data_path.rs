@@ -13,15 +13,15 @@ use super::clock::millis;
 use super::connection::Phase;
 
 impl Worker {
-    /// Hop 1 and 2: takes completions of all devices, a batch each. Returns how many receives there were.
+    /// Hop 1 and 2: takes completions of all devices, a batch of each queue. Returns how many there were.
     pub(super) fn poll_completions(&mut self) -> usize {
         let mut batch = [WorkCompletion::default(); BATCH];
-        let mut receives = 0;
+        let mut completions = 0;
         for adapter in 0..self.fabric.adapters.len() {
-            receives += self.poll_receives(adapter, &mut batch);
-            self.poll_sends(adapter, &mut batch);
+            completions += self.poll_receives(adapter, &mut batch);
+            completions += self.poll_sends(adapter, &mut batch);
         }
-        receives
+        completions
     }
 
     fn poll_receives(&mut self, adapter: usize, batch: &mut [WorkCompletion]) -> usize {
@@ -43,15 +43,19 @@ impl Worker {
                 self.handle_channel_events(number);
             }
         }
-        if count > 0
-            && let Err(error) = self.fabric.adapters[adapter].refill()
-        {
-            self.lose_adapter(adapter, &error);
-        }
         count
     }
 
-    fn poll_sends(&mut self, adapter: usize, batch: &mut [WorkCompletion]) {
+    /// Gives receive slots back to the NIC, those of this turn's commands and those whose immediate data is written now.
+    pub(super) fn refill(&mut self) {
+        for adapter in 0..self.fabric.adapters.len() {
+            if let Err(error) = self.fabric.adapters[adapter].refill() {
+                self.lose_adapter(adapter, &error);
+            }
+        }
+    }
+
+    fn poll_sends(&mut self, adapter: usize, batch: &mut [WorkCompletion]) -> usize {
         let polled = self.fabric.adapters[adapter].poll_sends(batch);
         let count = self.polled(adapter, polled);
         for completion in &batch[..count] {
@@ -72,6 +76,7 @@ impl Worker {
                 self.target.handle_buffers_freed();
             }
         }
+        count
     }
 
     fn polled(&mut self, adapter: usize, polled: Result<usize, rdma::Error>) -> usize {
