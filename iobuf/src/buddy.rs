@@ -55,6 +55,7 @@ impl Buddy {
     }
 
     /// Offset and length in bytes of a block with room for `len` bytes.
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Option<(usize, u32)> {
         let order = order_of(len);
         let page = match self.kept.get_mut(order)?.pop() {
@@ -68,6 +69,7 @@ impl Buddy {
     }
 
     /// Takes a block back.
+    #[inline]
     pub(crate) fn give_back(&mut self, offset: usize, block_len: u32) {
         let page = (offset / MIN_BLOCK_BYTES) as u32;
         let order = order_of(block_len as usize);

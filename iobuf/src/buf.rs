@@ -52,6 +52,7 @@ impl Buf {
     /// Sets the window to `len` bytes from `start` of the block. Returns false, and changes nothing, when
     /// the block is not that long.
     #[must_use]
+    #[inline]
     pub fn set_window(&mut self, start: usize, len: usize) -> bool {
         let end = start.checked_add(len);
         let fits = end.is_some_and(|end| end <= self.block_len());
@@ -62,11 +63,13 @@ impl Buf {
     }
 
     /// Keeps the first `len` bytes of the window; does nothing when it is shorter.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len().min(len) as u32;
     }
 
     /// Drops up to `count` bytes from the front of the window.
+    #[inline]
     pub fn advance(&mut self, count: usize) {
         let count = self.len().min(count) as u32;
         self.start += count;
@@ -112,6 +115,7 @@ impl DerefMut for Buf {
 }
 
 impl Drop for Buf {
+    #[inline]
     fn drop(&mut self) {
         self.home.give_back(self.block, self.block_len);
     }

@@ -79,6 +79,7 @@ impl Pool {
 
     /// A buffer of exactly `len` bytes, or `None` while the pool has no block that large. The contents are
     /// whatever the last owner left: whoever sends a buffer to a peer fills all of it first.
+    #[inline]
     pub fn take(&self, len: usize) -> Option<Buf> {
         let core = &self.0;
         let (offset, block_len) = match &mut *core.room.borrow_mut() {
@@ -117,6 +118,7 @@ impl Pool {
 }
 
 impl PoolCore {
+    #[inline]
     pub(crate) fn give_back(&self, block: NonNull<u8>, block_len: u32) {
         let offset = block.addr().get() - self.base.addr().get();
         match &mut *self.room.borrow_mut() {

@@ -21,6 +21,7 @@ impl Slots {
     }
 
     /// Offset and length in bytes of a slot with room for `len` bytes.
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Option<(usize, u32)> {
         if len > self.slot_len as usize {
             return None;
@@ -28,6 +29,7 @@ impl Slots {
         Some((self.free.pop()?, self.slot_len))
     }
 
+    #[inline]
     pub(crate) fn give_back(&mut self, offset: usize) {
         self.free.push(offset);
     }

@@ -129,6 +129,7 @@ pub enum Residual {
 
 impl Residual {
     /// Of a buffer of `buffer_len` bytes and a command that had `len` bytes to transfer.
+    #[inline]
     pub fn of(buffer_len: u32, len: u32) -> Self {
         match len.cmp(&buffer_len) {
             Ordering::Less => Residual::Underflow(buffer_len - len),

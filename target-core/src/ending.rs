@@ -28,11 +28,13 @@ impl Ending {
         }
     }
 
+    #[inline]
     pub(crate) fn status(&self) -> Status {
         self.refusal.map_or(Status::GOOD, Refusal::status)
     }
 
     /// The residuals say by how much the buffers and the bytes did not fit (SAM-5).
+    #[inline]
     pub(crate) fn into_outcome(self, origin: &Origin) -> Outcome {
         Outcome {
             status: self.status(),

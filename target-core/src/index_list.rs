@@ -52,6 +52,7 @@ impl Links {
         (next != NONE).then_some(next)
     }
 
+    #[inline]
     pub(crate) fn push_back(&mut self, list: &mut List, slot: u32) {
         self.0[slot as usize] = Link {
             previous: list.last,
@@ -65,6 +66,7 @@ impl Links {
     }
 
     /// Takes a slot out of the list that it is in.
+    #[inline]
     pub(crate) fn remove(&mut self, list: &mut List, slot: u32) {
         let Link { previous, next } = self.0[slot as usize];
         match previous {

@@ -21,6 +21,7 @@ impl Lun {
 
     /// The plain number behind a single-level address by the peripheral or the flat space method
     /// (SAM-5 4.7.7), or `None` for what addresses something else.
+    #[inline]
     pub fn flat(self) -> Option<u16> {
         let [a, b, rest @ ..] = self.0;
         if rest != [0; 6] {

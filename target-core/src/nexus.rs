@@ -69,10 +69,12 @@ impl Nexus {
         self.mappings.iter().any(|mapping| mapping.entry.lu == lu)
     }
 
+    #[inline]
     pub(crate) fn mapping(&self, number: u8) -> Option<&Mapping> {
         self.mappings.get(self.position(number)?)
     }
 
+    #[inline]
     pub(crate) fn mapping_mut(&mut self, number: u8) -> Option<&mut Mapping> {
         let position = self.position(number)?;
         self.mappings.get_mut(position)
@@ -82,6 +84,7 @@ impl Nexus {
         self.mappings.iter().map(|mapping| mapping.entry.number)
     }
 
+    #[inline]
     pub(crate) fn take_attention(&mut self, number: u8) -> Option<Sense> {
         self.mapping_mut(number)?.attentions.take()
     }
@@ -133,6 +136,7 @@ impl Nexus {
         self.map_is_set = true;
     }
 
+    #[inline]
     fn position(&self, number: u8) -> Option<usize> {
         let guess = usize::from(number);
         match self.mappings.get(guess) {

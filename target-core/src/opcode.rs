@@ -196,6 +196,7 @@ fn rows(opcode: u8) -> impl Iterator<Item = &'static Row> {
 }
 
 /// The row of an operation code, and of this service action when the operation code has any.
+#[inline]
 pub(crate) fn row(opcode: u8, service_action: u16) -> Option<&'static Row> {
     rows(opcode).find(|row| {
         row.service_action
@@ -214,6 +215,7 @@ pub fn command_name(cdb: &CdbBytes) -> Option<&'static str> {
 }
 
 /// The row of a command, or the sense data for one that there is not.
+#[inline]
 pub(crate) fn find(cdb: Cdb<'_>) -> Result<&'static Row, Sense> {
     let opcode = cdb.byte(0);
     row(opcode, u16::from(cdb.byte(1) & 0x1f)).ok_or_else(|| match has_service_actions(opcode) {

@@ -94,6 +94,7 @@ pub(crate) enum Work {
 
 impl Work {
     /// The range of the medium that this changes or reads.
+    #[inline]
     pub(crate) fn extent(&self) -> Option<Extent> {
         match *self {
             Work::Read(extent) | Work::Write { extent, .. } => Some(extent),

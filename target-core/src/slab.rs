@@ -35,6 +35,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Handle {
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
@@ -46,11 +47,13 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, handle: Handle) -> Option<&T> {
         let slot = self.slots.get(handle.index as usize)?;
         (slot.generation == handle.generation).then_some(slot.value.as_ref()?)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
         let slot = self.slots.get_mut(handle.index as usize)?;
         (slot.generation == handle.generation).then_some(slot.value.as_mut()?)
@@ -67,6 +70,7 @@ impl<T> Slab<T> {
     }
 
     /// Drops the value where it is: cheaper than [`Slab::remove`] for a large one.
+    #[inline]
     pub(crate) fn discard(&mut self, handle: Handle) {
         if let Some(slot) = self.slots.get_mut(handle.index as usize)
             && slot.generation == handle.generation

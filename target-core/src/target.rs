@@ -206,11 +206,13 @@ impl Target {
     }
 
     /// The next thing to do. The driver asks until `None` after each event.
+    #[inline]
     pub fn poll_next(&mut self) -> Option<Next> {
         self.out.pop_front().map(|queued| queued.next)
     }
 
     /// True while a command waits for a data buffer: tell [`Target::handle_buffers_freed`] when some come back.
+    #[inline]
     pub fn waits_for_buffer(&self) -> bool {
         !self.tasks.is_buffer_queue_empty()
     }
@@ -252,6 +254,7 @@ impl Target {
         mappings.iter().map(|m| (m.entry.number, m.counters))
     }
 
+    #[inline]
     fn push(&mut self, nexus: NexusId, next: Next) {
         self.out.push_back(Queued { nexus, next });
     }

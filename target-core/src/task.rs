@@ -130,14 +130,17 @@ impl TaskTable {
     }
 
     /// The caller has asked [`TaskTable::is_full`].
+    #[inline]
     pub(crate) fn insert(&mut self, task: Task) -> TaskId {
         self.tasks.insert(task).into()
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: TaskId) -> Option<&Task> {
         self.tasks.get(id.into())
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
         self.tasks.get_mut(id.into())
     }
@@ -160,6 +163,7 @@ impl TaskTable {
     }
 
     /// Takes a task out of the table, and of the buffer queue when it waits there.
+    #[inline]
     pub(crate) fn remove(&mut self, id: TaskId) {
         self.leave_buffer_queue(id);
         self.tasks.discard(id.into());
@@ -174,6 +178,7 @@ impl TaskTable {
         }
     }
 
+    #[inline]
     pub(crate) fn is_buffer_queue_empty(&self) -> bool {
         self.buffer_queue.is_empty()
     }
@@ -187,6 +192,7 @@ impl TaskTable {
     }
 
     /// Does nothing for a task that is not in the queue.
+    #[inline]
     pub(crate) fn leave_buffer_queue(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.get_mut(id.into())
             && matches!(task.state, State::WaitingForBuffer(_))

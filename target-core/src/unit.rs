@@ -45,12 +45,14 @@ impl Unit {
     }
 
     /// A task has left the task set. True when those that wait have to be looked at, and were not to be before.
+    #[inline]
     pub(crate) fn becomes_unsettled(&mut self) -> bool {
         let has_waiting = self.task_set.dormant != 0 || self.waiting_for_orphan != 0;
         has_waiting && !std::mem::replace(&mut self.is_unsettled, true)
     }
 
     /// A task is no longer in this state.
+    #[inline]
     pub(crate) fn leave_state(&mut self, state: State) {
         match state {
             State::Dormant => self.task_set.dormant -= 1,

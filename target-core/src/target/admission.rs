@@ -66,6 +66,7 @@ impl Target {
     }
 
     /// Unit attentions come before everything (SAM-5), reservations before what the CDB says.
+    #[inline]
     fn admit(
         &mut self,
         origin: &Origin,
@@ -96,6 +97,7 @@ impl Target {
         Ok(row)
     }
 
+    #[inline]
     fn enter(&mut self, origin: Origin, lu: LuId, row: &'static Row, command: Command) {
         let Some(unit) = self.units.get_mut(lu.0) else {
             return;
@@ -195,6 +197,7 @@ fn elsewhere_row(
 const NACA: u8 = 2;
 
 /// What is wrong with a command whatever its function is.
+#[inline]
 fn check(row: &Row, command: &Command) -> Result<(), Refusal> {
     let first_missing = command.cdb.len();
     if first_missing < row.cdb_len() {
@@ -221,6 +224,7 @@ fn check(row: &Row, command: &Command) -> Result<(), Refusal> {
 }
 
 /// The data that came with a command, when the command has any use for it.
+#[inline]
 fn immediate(row: &Row, buf: Option<Buf>, data_out_len: u32) -> Option<Buf> {
     let mut buf = buf.filter(|_| row.data == Data::Out)?;
     buf.truncate(data_out_len as usize);

@@ -84,6 +84,7 @@ impl Target {
     }
 
     /// The task ends with an outcome.
+    #[inline]
     pub(super) fn finish(&mut self, id: TaskId, ending: Ending) {
         if let Some((origin, row)) = self.remove(id) {
             self.answer(&origin, Some(row), ending);
@@ -110,6 +111,7 @@ impl Target {
     }
 
     /// The only place where commands are answered.
+    #[inline]
     pub(super) fn answer(&mut self, origin: &Origin, row: Option<&'static Row>, ending: Ending) {
         self.totals.answered += 1;
         let nexus = self.nexuses.get_mut(origin.nexus.0);
@@ -129,6 +131,7 @@ impl Target {
     }
 
     /// The only place where tasks leave the table.
+    #[inline]
     fn remove(&mut self, id: TaskId) -> Option<(Origin, &'static Row)> {
         let task = self.tasks.get(id)?;
         let (lu, left) = (task.lu, (task.origin, task.row));
@@ -177,6 +180,7 @@ impl Target {
 }
 
 /// What the end of an operation means for its command.
+#[inline]
 fn ending(work: Work, origin: &Origin, completion: BlockCompletion) -> Ending {
     let refusal = completion
         .result
@@ -208,6 +212,7 @@ fn ending(work: Work, origin: &Origin, completion: BlockCompletion) -> Ending {
     }
 }
 
+#[inline]
 fn count(counters: &mut LunCounters, origin: &Origin, row: Option<&'static Row>, ending: &Ending) {
     let moves_blocks = row.filter(|row| matches!(row.function, Function::Operate(_)));
     if ending.status() != Status::GOOD {

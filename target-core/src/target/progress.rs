@@ -17,6 +17,7 @@ use crate::unit::Unit;
 
 impl Target {
     /// An enabled task begins: its CDB is checked, then what is left to do is begun.
+    #[inline]
     pub(super) fn start(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(id) else {
             return;
@@ -27,6 +28,7 @@ impl Target {
         }
     }
 
+    #[inline]
     fn work_of(&self, task: &Task) -> Result<Work, Refusal> {
         let Function::Operate(operate) = task.row.function else {
             return Ok(Work::Answer);
@@ -38,20 +40,16 @@ impl Target {
     }
 
     /// What is left to do is begun, or waited with until it can be.
+    #[inline]
     pub(super) fn go_on(&mut self, id: TaskId, work: Work) {
-        match work {
-            Work::Nothing => self.finish(id, Ending::default()),
-            Work::Flush { immediate } => self.run_flush(id, immediate),
-            Work::Answer | Work::Read(_) | Work::Write { .. } => {
-                match self.waits_for_orphan(id, work) {
-                    true => self.wait_for_orphan(id, work),
-                    false => self.get_buffer(id, work),
-                }
-            }
+        match self.waits_for_orphan(id, work) {
+            true => self.wait_for_orphan(id, work),
+            false => self.get_buffer(id, work),
         }
     }
 
     /// Whether an orphaned write to the same bytes is still in the back end.
+    #[inline]
     fn waits_for_orphan(&self, id: TaskId, work: Work) -> bool {
         let unit = self
             .tasks
@@ -77,6 +75,7 @@ impl Target {
         }
     }
 
+    #[inline]
     fn get_buffer(&mut self, id: TaskId, work: Work) {
         let Some(task) = self.tasks.get(id) else {
             return;
@@ -118,6 +117,7 @@ impl Target {
     }
 
     /// Bytes of buffer memory that the task needs.
+    #[inline]
     fn buffer_len(&self, task: &Task, work: Work) -> usize {
         let (data_in, data_out) = (task.origin.data_in_len, task.origin.data_out_len);
         match work {
@@ -133,12 +133,14 @@ impl Target {
     }
 
     /// The task has the memory that it needs.
+    #[inline]
     fn run(&mut self, id: TaskId, work: Work, buf: Option<Buf>) {
         match work {
             Work::Answer => self.run_answer(id, buf),
             Work::Read(extent) => self.run_read(id, extent, buf),
             Work::Write { extent, durable } => self.run_write(id, extent, durable, buf),
-            Work::Nothing | Work::Flush { .. } => self.go_on(id, work),
+            Work::Nothing => self.finish(id, Ending::default()),
+            Work::Flush { immediate } => self.run_flush(id, immediate),
         }
     }
 
@@ -160,6 +162,7 @@ impl Target {
         Ok(self.page.ending(task.row, cdb, buf))
     }
 
+    #[inline]
     fn run_read(&mut self, id: TaskId, extent: Extent, buf: Option<Buf>) {
         let offset = extent.offset;
         match buf {
@@ -177,6 +180,7 @@ impl Target {
     }
 
     /// Without a buffer, the data is all here or there is none.
+    #[inline]
     fn run_write(&mut self, id: TaskId, extent: Extent, durable: bool, buf: Option<Buf>) {
         let Some(task) = self.tasks.get_mut(id) else {
             return;
@@ -223,6 +227,7 @@ impl Target {
         );
     }
 
+    #[inline]
     fn write(&mut self, id: TaskId, extent: Extent, durable: bool, buf: Buf) {
         let operation = BlockOperation::Write {
             offset: extent.offset,
@@ -243,6 +248,7 @@ impl Target {
         }
     }
 
+    #[inline]
     fn execute(&mut self, id: TaskId, work: Work, operation: BlockOperation) {
         let Some(task) = self.tasks.get_mut(id) else {
             return;
@@ -263,7 +269,14 @@ impl Target {
     }
 
     /// Lets every task go on that can. Called at the end of every event; does nothing while nothing waits.
+    #[inline]
     pub(super) fn settle(&mut self) {
+        if !self.unsettled.is_empty() || self.waits_for_buffer() {
+            self.settle_waiting();
+        }
+    }
+
+    fn settle_waiting(&mut self) {
         loop {
             if let Some(lu) = self.unsettled.pop() {
                 self.settle_unit(lu);
@@ -320,6 +333,7 @@ impl Target {
 }
 
 /// What the task's nexus sees behind the task's number; `None` when that is not the task's logical unit any more.
+#[inline]
 pub(super) fn view<'a>(units: &'a Slab<Unit>, nexus: &Nexus, task: &Task) -> Option<UnitView<'a>> {
     let entry = nexus.mapping(task.origin.number?)?.entry;
     let unit = units.get(task.lu.0)?;
