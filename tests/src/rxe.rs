@@ -38,6 +38,17 @@ impl Wire {
     ///
     /// The guest refuses it.
     pub fn new(number: u8) -> Self {
+        let wire = Self::with_bare_target(number);
+        wire.target.make_device();
+        wire
+    }
+
+    /// The same with no RDMA device at the target's end: only its network device and address are there.
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn with_bare_target(number: u8) -> Self {
         let target = Rxe::named(number, "", 1);
         let namespace = format!("initiator{number}");
         let initiator = Rxe {
@@ -57,7 +68,7 @@ impl Wire {
         wire.run_in_switch("link set switch up");
         wire.attach(&wire.target, "00");
         wire.attach(&wire.initiator, "01");
-        wire.target.bring_up();
+        wire.target.set_address();
         wire.initiator.bring_up();
         wire
     }
@@ -91,6 +102,20 @@ impl Wire {
     /// The switch refuses.
     pub fn plug(&self) {
         self.run_in_switch(&format!("link set {}port up", self.target.netdev));
+    }
+
+    /// Makes the wire a bad one in both directions: `faults` are `tc netem`'s words, such as `loss 1%`.
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses.
+    pub fn impair(&self, faults: &str) {
+        for end in [&self.target, &self.initiator] {
+            let netdev = &end.netdev;
+            end.run(&format!(
+                "tc qdisc replace dev {netdev} root netem {faults}"
+            ));
+        }
     }
 
     fn switch(&self) -> String {
@@ -130,15 +155,21 @@ impl Rxe {
     }
 
     fn bring_up(&self) {
+        self.set_address();
+        self.make_device();
+    }
+
+    fn set_address(&self) {
         let Self {
-            device,
-            netdev,
-            address,
-            ..
+            netdev, address, ..
         } = self;
         self.run("ip link set lo up");
         self.run(&format!("ip link set {netdev} mtu 4200 up"));
         self.run(&format!("ip address add {address}/24 dev {netdev}"));
+    }
+
+    fn make_device(&self) {
+        let Self { device, netdev, .. } = self;
         self.run(&format!("rdma link add {device} type rxe netdev {netdev}"));
     }
 

@@ -34,6 +34,8 @@ const LIMIT_S: u64 = 20;
 #[derive(Debug)]
 pub struct Srptgt {
     program: PathBuf,
+    /// What `serve --fabric` is told.
+    fabric: &'static str,
     daemon: Child,
 }
 
@@ -44,6 +46,15 @@ impl Srptgt {
     ///
     /// The program is not built, or does not come up.
     pub fn start() -> Self {
+        Self::start_on("verbs")
+    }
+
+    /// The same on the fabric `verbs` or `soft`.
+    ///
+    /// # Panics
+    ///
+    /// The program is not built, or does not come up.
+    pub fn start_on(fabric: &'static str) -> Self {
         let program = program();
         fs::create_dir_all(FOLDER).expect("making a folder for the daemon");
         let config = format!(
@@ -51,8 +62,12 @@ impl Srptgt {
              [[portal]]\nprotocol = \"srp\"\nlisten = \"0.0.0.0:{PORT}\"\n"
         );
         fs::write(config_file(), config).expect("writing the daemon's configuration");
-        let daemon = serve(&program);
-        let srptgt = Self { program, daemon };
+        let daemon = serve(&program, fabric);
+        let srptgt = Self {
+            program,
+            fabric,
+            daemon,
+        };
         srptgt.wait_until_up();
         srptgt
     }
@@ -65,7 +80,17 @@ impl Srptgt {
     /// The daemon does not come up, or refuses.
     #[track_caller]
     pub fn serving(initiator: &Rxe, luns: &[&str]) -> Self {
-        let srptgt = Self::start();
+        Self::serving_on("verbs", initiator, luns)
+    }
+
+    /// The same on the fabric `verbs` or `soft`.
+    ///
+    /// # Panics
+    ///
+    /// The daemon does not come up, or refuses.
+    #[track_caller]
+    pub fn serving_on(fabric: &'static str, initiator: &Rxe, luns: &[&str]) -> Self {
+        let srptgt = Self::start_on(fabric);
         srptgt.add_host("initiator", initiator);
         for (number, options) in luns.iter().enumerate() {
             srptgt.run(&format!("lun add lun{number} {options}"));
@@ -197,7 +222,7 @@ impl Srptgt {
     ///
     /// It does not come up.
     pub fn start_again(&mut self) {
-        self.daemon = serve(&self.program);
+        self.daemon = serve(&self.program, self.fabric);
         self.wait_until_up();
     }
 
@@ -243,6 +268,15 @@ pub struct Counters {
     pub written_bytes: u64,
     /// Task management functions that were answered.
     pub task_management: u64,
+    /// Packets that came over the soft fabric.
+    #[serde(default)]
+    pub packets_received: u64,
+    /// Packets over the soft fabric that were damaged, forged or for nobody.
+    #[serde(default)]
+    pub packets_refused: u64,
+    /// Times that a queue pair of the soft fabric began again at its oldest packet.
+    #[serde(default)]
+    pub packet_retries: u64,
     /// Buffer memory in use now.
     pub pool_used_bytes: u64,
 }
@@ -267,9 +301,10 @@ fn socket() -> String {
     format!("{FOLDER}/api.sock")
 }
 
-fn serve(program: &Path) -> Child {
+fn serve(program: &Path, fabric: &str) -> Child {
     let mut command = Command::new(program);
-    command.arg("serve").arg("--config").arg(config_file());
+    command.args(["serve", "--fabric", fabric, "--config"]);
+    command.arg(config_file());
     command.args(["--state", FOLDER, "--api", &socket()]);
     // Its log belongs to the transcript.
     command.stdin(Stdio::null()).stderr(io::stdout());

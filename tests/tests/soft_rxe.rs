@@ -1,0 +1,79 @@
+//! The soft fabric and the kernel: `srptgt` without RDMA at one end of a wire, `rdma_rxe` with an unmodified `ib_srp`
+//! at the other.
+
+use tests::command::run;
+use tests::disk::Disk;
+use tests::fio::Fio;
+use tests::ib_srp::set_parameter;
+use tests::rxe::Wire;
+use tests::srptgt::Srptgt;
+use tests::vm::{Options, scenario};
+
+/// Blocks of 4 KiB to 1 MiB, mixed, written, then read back and checked.
+fn verify(disk: &Disk, mib: u32, depth: u32) {
+    let job = Fio::random_write(&disk.path())
+        .verified()
+        .with("bsrange", "4k-1m")
+        .with("blockalign", "4k");
+    let report = job
+        .with("iodepth", depth)
+        .with("size", format!("{mib}m"))
+        .run();
+    let expected = u64::from(mib) << 20;
+    assert_eq!(
+        (report.write.io_bytes, report.read.io_bytes),
+        (expected, expected)
+    );
+}
+
+#[test]
+fn ib_srp_over_the_kernels_soft_roce_reaches_a_target_without_rdma() {
+    let name = "ib_srp_over_the_kernels_soft_roce_reaches_a_target_without_rdma";
+    scenario(name, Options::default(), || {
+        let wire = Wire::with_bare_target(0);
+        let luns = ["--ram --size 24M", "--file /run/ds.img --size 24M"];
+        let target = Srptgt::serving_on("soft", &wire.initiator, &luns);
+        println!("{}", target.run("portal list"));
+        for immediate_data in ["N", "Y"] {
+            set_parameter("use_imm_data", immediate_data);
+            let session = target.login(&wire.initiator, wire.target.address).succeed();
+            let inquiry = run(&format!("sg_inq {}", session.disk(0).path()));
+            assert!(inquiry.contains("SRPTGT"), "{inquiry}");
+            for lun in 0..2 {
+                verify(&session.disk(lun), 24, 32);
+            }
+            session.logout();
+        }
+        target.wait_until_idle();
+        let counters = target.counters();
+        println!("{counters:?}");
+        assert!(counters.packets_received > 10_000);
+        assert_eq!(
+            counters.packets_refused, 0,
+            "an ICRC was wrong on a good wire"
+        );
+    });
+}
+
+#[test]
+fn a_wire_that_loses_delays_and_reorders_changes_no_byte() {
+    let name = "a_wire_that_loses_delays_and_reorders_changes_no_byte";
+    let options = Options {
+        time_limit_s: 300,
+        ..Options::default()
+    };
+    scenario(name, options, || {
+        let wire = Wire::with_bare_target(0);
+        let target = Srptgt::serving_on("soft", &wire.initiator, &["--ram --size 8M"]);
+        let login = target.login(&wire.initiator, wire.target.address);
+        for faults in ["delay 5ms", "loss 1%", "delay 1ms reorder 5% 50%"] {
+            wire.impair(faults);
+            let session = login.succeed();
+            verify(&session.disk(0), 8, 8);
+            session.logout();
+            println!("{faults}: {:?}", target.counters());
+        }
+        target.wait_until_idle();
+        assert!(target.counters().packet_retries > 0);
+    });
+}
