@@ -60,10 +60,7 @@ impl Buddy {
         let order = order_of(len);
         let page = match self.kept.get_mut(order)?.pop() {
             Some(page) => page,
-            None => self.split(order).or_else(|| {
-                self.join_all();
-                self.split(order)
-            })?,
+            None => self.find(order)?,
         };
         Some((page as usize * MIN_BLOCK_BYTES, block_len(order)))
     }
@@ -80,6 +77,15 @@ impl Buddy {
         }
     }
 
+    /// A block that was not kept, for which those that were are joined if nothing else helps.
+    #[cold]
+    fn find(&mut self, order: usize) -> Option<u32> {
+        self.split(order).or_else(|| {
+            self.join_all();
+            self.split(order)
+        })
+    }
+
     /// Cuts a block of this order from the smallest free block that has one.
     fn split(&mut self, order: usize) -> Option<u32> {
         let from = (order..self.heads.len()).find(|&o| self.heads[o] != NONE)?;
@@ -91,7 +97,6 @@ impl Buddy {
         Some(page)
     }
 
-    #[cold]
     fn join_all(&mut self) {
         for order in 0..self.kept.len() {
             while let Some(page) = self.kept[order].pop() {
@@ -101,6 +106,7 @@ impl Buddy {
     }
 
     /// Frees a block, joined with its free buddies.
+    #[cold]
     fn join(&mut self, mut page: u32, mut order: usize) {
         while order + 1 < self.heads.len() {
             let buddy = page ^ (1 << order);

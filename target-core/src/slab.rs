@@ -81,6 +81,7 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline]
     fn free_slot(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         slot.generation = slot.generation.wrapping_add(1);

@@ -296,25 +296,24 @@ impl port::Channel for Channel {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
-        match self.outbox.pop_front() {
-            None => self.transmit_offer(),
-            Some(Outgoing::Pull {
+        // A message keeps its place until there is a buffer for it.
+        let room = match self.outbox.front() {
+            None => return self.transmit_offer(),
+            Some(next) if next.is_message() => Some(self.messages.take(MESSAGE_BYTES)?),
+            Some(_) => None,
+        };
+        match self.outbox.pop_front()? {
+            Outgoing::Pull {
                 exchange,
                 offset,
                 buf,
-            }) => self.transmit_pull(exchange, offset, buf),
-            Some(Outgoing::FetchTable {
+            } => self.transmit_pull(exchange, offset, buf),
+            Outgoing::FetchTable {
                 exchange,
                 missing,
                 buf,
-            }) => Some(self.transmit_fetch(exchange, missing, buf)),
-            Some(Outgoing::Message(message)) => match self.messages.take(MESSAGE_BYTES) {
-                Some(buf) => Some(self.transmit_message(message, buf)),
-                None => {
-                    self.outbox.push_front(Outgoing::Message(message));
-                    None
-                }
-            },
+            } => Some(self.transmit_fetch(exchange, missing, buf)),
+            Outgoing::Message(message) => Some(self.transmit_message(message, room?)),
         }
     }
 

@@ -369,6 +369,7 @@ fn append(list: &[u8], segments: &mut Vec<RemoteSegment>) -> Result<u64, DataErr
 }
 
 /// Memory descriptors of no bytes are allowed, and left out.
+#[inline]
 fn push(segment: RemoteSegment, segments: &mut Vec<RemoteSegment>) -> Result<(), DataError> {
     if segment.length > 0 {
         check_address(segment)?;

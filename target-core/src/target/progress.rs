@@ -66,6 +66,7 @@ impl Target {
         })
     }
 
+    #[cold]
     fn wait_for_orphan(&mut self, id: TaskId, work: Work) {
         self.totals.orphan_waits += 1;
         self.tasks.set_state(id, State::WaitingForOrphan(work));
@@ -80,18 +81,27 @@ impl Target {
         let Some(task) = self.tasks.get(id) else {
             return;
         };
-        let len = self.buffer_len(task, work);
-        if len == 0 {
-            return self.run(id, work, None);
-        }
-        // Who comes later does not go first, even when there is room for a small one.
-        let buf = match self.tasks.is_buffer_queue_empty() {
-            true => self.data.take(len),
-            false => None,
+        let buf = match self.buffer_len(task, work) {
+            0 => None,
+            len => match self.take_buffer(len) {
+                Some(buf) => Some(buf),
+                None => return self.wait_for_buffer(id, work),
+            },
         };
-        if buf.is_some() {
-            return self.run(id, work, buf);
+        self.run(id, work, buf);
+    }
+
+    /// Who comes later does not go first, even when there is room for a small one.
+    #[inline]
+    fn take_buffer(&self, len: usize) -> Option<Buf> {
+        match self.waits_for_buffer() {
+            true => None,
+            false => self.data.take(len),
         }
+    }
+
+    #[cold]
+    fn wait_for_buffer(&mut self, id: TaskId, work: Work) {
         self.totals.buffer_waits += 1;
         self.tasks.enter_buffer_queue(id, work);
     }
@@ -276,6 +286,7 @@ impl Target {
         }
     }
 
+    #[cold]
     fn settle_waiting(&mut self) {
         loop {
             if let Some(lu) = self.unsettled.pop() {

@@ -67,7 +67,7 @@ impl Channel {
     fn transmit_response(
         &mut self,
         exchange: ExchangeId,
-        mut outcome: Outcome,
+        outcome: Outcome,
         buf: Buf,
     ) -> Transmit<'_> {
         let Finished {
@@ -75,13 +75,14 @@ impl Channel {
             delta,
             data_out_segments,
         } = self.finish(exchange);
-        let data = outcome.data_in.take().filter(|data| !data.is_empty());
+        let message = outbox::response(tag, delta, &outcome, buf);
+        let data = outcome.data_in.filter(|data| !data.is_empty());
         let data_in = self.posted.get(data_out_segments..).unwrap_or(&[]);
         let count = data::covering(data_in, data.as_ref().map_or(0, Buf::len));
         Transmit::Respond {
             data,
             segments: &data_in[..count],
-            message: outbox::response(tag, delta, &outcome, buf),
+            message,
         }
     }
 
