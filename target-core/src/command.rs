@@ -53,10 +53,15 @@ impl CdbBytes {
     pub fn new(cdb: &[u8]) -> Self {
         let len = cdb.len().min(CDB_BYTES);
         let mut bytes = [0; CDB_BYTES];
-        match cdb.first_chunk::<16>() {
-            // What nearly all initiators send: a copy of known length.
-            Some(whole) if len == whole.len() => bytes[..16].copy_from_slice(whole),
-            _ => bytes[..len].copy_from_slice(&cdb[..len]),
+        match cdb[..len].split_first_chunk::<16>() {
+            // Nearly all initiators send 16 bytes: a copy of known length, and no rest.
+            Some((first, rest)) => {
+                bytes[..16].copy_from_slice(first);
+                if !rest.is_empty() {
+                    bytes[16..len].copy_from_slice(rest);
+                }
+            }
+            None => bytes[..len].copy_from_slice(&cdb[..len]),
         }
         Self {
             bytes,

@@ -29,6 +29,7 @@ use receive::{Arrival, Received};
 
 use crate::credit::Credit;
 use crate::login::Negotiated;
+use crate::wire::Opcode;
 use crate::wire::logout::LogoutReason;
 
 /// How long in milliseconds no message must have come before memory of a past load is given back.
@@ -176,38 +177,27 @@ impl Channel {
 }
 
 impl port::Channel for Channel {
-    fn handle_recv(&mut self, mut message: Buf, now_ms: u64) {
+    fn handle_recv(&mut self, message: Buf, now_ms: u64) {
         self.busy_at_ms = now_ms;
         if self.closed {
             return self.recycle(message);
         }
-        match self.receive(&message) {
-            Ok(Received::Command(command, table)) => {
-                self.recycle(message);
-                self.arrive(command.exchange, ChannelEvent::Command(command), table);
-            }
-            Ok(Received::Immediate(mut command, range)) => {
-                self.counters.immediate_writes += 1;
-                message.advance(range.start);
-                message.truncate(range.len());
-                command.immediate = Some(message);
-                self.arrive(command.exchange, ChannelEvent::Command(command), None);
-            }
+        if message.first() == Some(&Opcode::CMD.0) {
+            return self.receive_command(message);
+        }
+        let received = self.receive(&message);
+        self.recycle(message);
+        match received {
+            Ok(Received::Nothing) => {}
             Ok(Received::TaskManagement(request)) => {
-                self.recycle(message);
                 let event = ChannelEvent::TaskManagement(request);
                 self.arrive(request.exchange, event, None);
             }
-            Ok(Received::Nothing) => self.recycle(message),
             Ok(Received::Logout) => {
-                self.recycle(message);
                 self.outbox.clear();
                 self.close(CloseReason::PeerLogout, None);
             }
-            Err(error) => {
-                self.recycle(message);
-                self.fail(&error);
-            }
+            Err(error) => self.fail(&error),
         }
     }
 

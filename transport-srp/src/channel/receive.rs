@@ -1,9 +1,7 @@
 //! What the initiator's messages do: requests to the core, in the order of their arrival.
 
-use std::ops::Range;
-
-use iobuf::RemoteSegment;
-use target_core::command::{CdbBytes, Command, ExchangeId, TaskManagement};
+use iobuf::{Buf, RemoteSegment};
+use target_core::command::{CdbBytes, Command, ExchangeId, TaskAttribute, TaskManagement};
 use target_core::port::ChannelEvent;
 
 use super::Channel;
@@ -23,36 +21,21 @@ pub(super) struct Arrival {
     pub(super) table: Option<ExternalTable>,
 }
 
-/// What a message was.
+/// What a message was that is no command.
 pub(super) enum Received {
     /// Nothing for the core.
     Nothing,
     /// The initiator's goodbye.
     Logout,
-    /// A command, all of which is in the message but what must be fetched first.
-    Command(Command, Option<ExternalTable>),
-    /// A command, and the part of the buffer that is its Data-Out Buffer.
-    Immediate(Command, Range<usize>),
     /// A task management request.
     TaskManagement(TaskManagement),
 }
 
 impl Channel {
+    /// Whatever came but a command.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> Result<Received, ChannelError> {
-        let max = self.login.max_it_iu_len;
-        if bytes.len() > max as usize {
-            let received = bytes.len();
-            return Err(ChannelError::TooLong { received, max });
-        }
-        // Nearly all messages are commands, and an `Iu` has room for everything else, too.
-        if bytes.first() == Some(&Opcode::CMD.0) {
-            return self.receive_command(&Cmd::parse(bytes)?);
-        }
-        self.receive_other(Iu::parse(bytes)?)
-    }
-
-    fn receive_other(&mut self, iu: Iu<'_>) -> Result<Received, ChannelError> {
-        match iu {
+        self.check_length(bytes)?;
+        match Iu::parse(bytes)? {
             Iu::TskMgmt(iu) => self.receive_task_management(&iu),
             Iu::CredRsp(iu) => self.receive_credit_response(iu),
             // This target sends no SRP_AER_REQ, but an answer to one does no harm.
@@ -62,35 +45,31 @@ impl Channel {
         }
     }
 
-    #[inline]
-    fn begin_exchange(&mut self, tag: u64) -> Result<ExchangeId, ChannelError> {
-        self.credit.take()?;
-        let limit = self.login.request_limit;
-        let exchange = self.exchanges.begin(tag);
-        exchange.ok_or(ChannelError::Limit(LimitExceeded { limit }))
+    fn check_length(&self, bytes: &[u8]) -> Result<(), ChannelError> {
+        let (received, max) = (bytes.len(), self.login.max_it_iu_len);
+        if received > max as usize {
+            return Err(ChannelError::TooLong { received, max });
+        }
+        Ok(())
     }
 
-    fn receive_command(&mut self, cmd: &Cmd<'_>) -> Result<Received, ChannelError> {
-        let exchange = self.begin_exchange(cmd.tag)?;
-        self.counters.commands += 1;
-        match self.read_command(exchange, cmd) {
-            Ok(received) => Ok(received),
-            Err(error) => self.refuse(exchange, error).map(|()| Received::Nothing),
-        }
-    }
-
-    fn read_command(
-        &mut self,
-        exchange: ExchangeId,
-        cmd: &Cmd<'_>,
-    ) -> Result<Received, ChannelError> {
-        let attribute = cmd.task_attribute.attribute();
-        let attribute = attribute.map_err(ChannelError::CommandField)?;
-        let buffers = self.read_descriptors(exchange, cmd)?;
-        if let Some(table) = buffers.table {
-            self.fetch_table(exchange, table.missing)?;
-        }
-        let command = Command {
+    /// A command came. Its message goes with it when the data are in there.
+    pub(super) fn receive_command(&mut self, mut message: Buf) {
+        let (exchange, cmd) = match self.begin_command(&message) {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.recycle(message);
+                return self.fail(&error);
+            }
+        };
+        let (attribute, buffers) = match self.read_command(exchange, &cmd) {
+            Ok(read) => read,
+            Err(error) => {
+                self.recycle(message);
+                return self.refuse(exchange, error);
+            }
+        };
+        let mut command = Command {
             channel: self.id,
             exchange,
             tag: cmd.tag,
@@ -101,10 +80,51 @@ impl Channel {
             data_out_len: buffers.data_out_len,
             immediate: None,
         };
-        Ok(match buffers.immediate {
-            Some(range) => Received::Immediate(command, range),
-            None => Received::Command(command, buffers.table),
-        })
+        match buffers.immediate {
+            None => self.recycle(message),
+            Some(range) => {
+                self.counters.immediate_writes += 1;
+                message.advance(range.start);
+                message.truncate(range.len());
+                command.immediate = Some(message);
+            }
+        }
+        self.arrive(exchange, ChannelEvent::Command(command), buffers.table);
+    }
+
+    #[inline]
+    fn begin_command<'a>(
+        &mut self,
+        bytes: &'a [u8],
+    ) -> Result<(ExchangeId, Cmd<'a>), ChannelError> {
+        self.check_length(bytes)?;
+        let cmd = Cmd::parse(bytes)?;
+        let exchange = self.begin_exchange(cmd.tag)?;
+        self.counters.commands += 1;
+        Ok((exchange, cmd))
+    }
+
+    #[inline]
+    fn begin_exchange(&mut self, tag: u64) -> Result<ExchangeId, ChannelError> {
+        self.credit.take()?;
+        let limit = self.login.request_limit;
+        let exchange = self.exchanges.begin(tag);
+        exchange.ok_or(ChannelError::Limit(LimitExceeded { limit }))
+    }
+
+    #[inline]
+    fn read_command(
+        &mut self,
+        exchange: ExchangeId,
+        cmd: &Cmd<'_>,
+    ) -> Result<(TaskAttribute, DataBuffers), ChannelError> {
+        let attribute = cmd.task_attribute.attribute();
+        let attribute = attribute.map_err(ChannelError::CommandField)?;
+        let buffers = self.read_descriptors(exchange, cmd)?;
+        if let Some(table) = buffers.table {
+            self.fetch_table(exchange, table.missing)?;
+        }
+        Ok((attribute, buffers))
     }
 
     fn read_descriptors(
@@ -145,16 +165,18 @@ impl Channel {
         Ok(())
     }
 
-    /// Answers a command that never reaches the core, or says that the channel cannot go on.
-    fn refuse(&mut self, exchange: ExchangeId, error: ChannelError) -> Result<(), ChannelError> {
+    /// Answers a command that never reaches the core, or ends the channel when it cannot go on.
+    #[cold]
+    fn refuse(&mut self, exchange: ExchangeId, error: ChannelError) {
         let answer = wire_answer(&error);
-        let outcome = outbox::refusal(answer).ok_or(error)?;
+        let Some(outcome) = outbox::refusal(answer) else {
+            return self.fail(&error);
+        };
         match answer {
             WireAnswer::Busy => self.counters.busy_commands += 1,
             _ => self.counters.refused_commands += 1,
         }
         self.respond(exchange, Message::Response { exchange, outcome });
-        Ok(())
     }
 
     fn receive_task_management(&mut self, iu: &TskMgmt) -> Result<Received, ChannelError> {
@@ -219,9 +241,7 @@ impl Channel {
         }
         if let Err(error) = completed {
             self.arrivals.remove(place);
-            if let Err(error) = self.refuse(exchange, error.into()) {
-                return self.fail(&error);
-            }
+            self.refuse(exchange, error.into());
         }
         self.deliver_ready();
     }
