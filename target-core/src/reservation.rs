@@ -14,6 +14,7 @@ pub(crate) struct Reservation {
 
 impl Reservation {
     /// True when somebody else holds the logical unit.
+    #[inline]
     pub(crate) fn conflicts_with(&self, initiator: TransportId) -> bool {
         self.held.load(Ordering::Acquire) && self.holder().is_some_and(|h| h != initiator)
     }

@@ -60,10 +60,16 @@ impl Attentions {
     }
 
     /// The condition to report now, which is then no more.
+    #[inline]
     pub(crate) fn take(&mut self) -> Option<Sense> {
-        if self.0 == 0 {
-            return None;
+        match self.0 {
+            0 => None,
+            _ => self.take_first(),
         }
+    }
+
+    #[cold]
+    fn take_first(&mut self) -> Option<Sense> {
         let (attention, code) = IN_ORDER.into_iter().find(|&(a, _)| self.0 & bit(a) != 0)?;
         self.clear(attention);
         if attention == UnitAttention::PowerOnOrReset {

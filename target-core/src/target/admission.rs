@@ -43,7 +43,7 @@ impl Route {
 impl Target {
     /// A command came. It ends exactly once: as [`crate::target::Next::Done`], as
     /// [`crate::target::Next::Aborted`], or with its connection.
-    pub fn submit(&mut self, nexus: NexusId, command: Command) {
+    pub fn submit(&mut self, nexus: NexusId, mut command: Command) {
         self.totals.commands += 1;
         let Some(known) = self.nexuses.get(nexus.0) else {
             // A connection's last commands may come after its nexus has ended.
@@ -51,15 +51,16 @@ impl Target {
             return;
         };
         match Route::find(known, command.lun) {
-            Route::Unit { number, lu } => self.submit_to_unit(nexus, number, lu, command),
+            Route::Unit { number, lu } => self.submit_to_unit(nexus, number, lu, &mut command),
             Route::Elsewhere(addressed) => self.submit_elsewhere(nexus, addressed, &command),
         }
         self.settle();
     }
 
-    fn submit_to_unit(&mut self, nexus: NexusId, number: u8, lu: LuId, command: Command) {
-        let origin = origin(nexus, Some(number), &command);
-        match self.admit(&origin, lu, &command) {
+    /// The command stays where it is until its task is made: it is large.
+    fn submit_to_unit(&mut self, nexus: NexusId, number: u8, lu: LuId, command: &mut Command) {
+        let origin = origin(nexus, Some(number), command);
+        match self.admit(&origin, lu, command) {
             Ok(row) => self.enter(origin, lu, row, command),
             Err(refusal) => self.answer(&origin, None, Ending::refused(refusal)),
         }
@@ -98,7 +99,7 @@ impl Target {
     }
 
     #[inline]
-    fn enter(&mut self, origin: Origin, lu: LuId, row: &'static Row, command: Command) {
+    fn enter(&mut self, origin: Origin, lu: LuId, row: &'static Row, command: &mut Command) {
         let Some(unit) = self.units.get_mut(lu.0) else {
             return;
         };
@@ -114,7 +115,7 @@ impl Target {
             row,
             attribute,
             cdb: command.cdb,
-            data_out: immediate(row, command.immediate, origin.data_out_len),
+            data_out: immediate(row, command.immediate.take(), origin.data_out_len),
             arrival: self.arrivals,
             state: State::Received,
             audience: Audience::Initiator,
