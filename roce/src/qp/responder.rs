@@ -41,6 +41,8 @@ struct ReadReply {
     next: u32,
     /// One past the last packet to send; nothing is to be sent when `next` is there.
     end: u32,
+    /// All of it was on its way before.
+    is_repeated: bool,
 }
 
 /// The acknowledge that is due.
@@ -179,6 +181,7 @@ impl Responder {
         if reth.key == read.reth.key && reth.address == address && reth.length <= rest {
             read.next = index;
             read.end = index + reth.length.div_ceil(mtu).max(1);
+            read.is_repeated = true;
         }
     }
 
@@ -376,6 +379,7 @@ impl Responder {
             reth,
             next: 0,
             end: packets,
+            is_repeated: false,
         });
         self.expected = self.expected.add(packets);
         self.msn = self.msn.wrapping_add(1) & LOW_24_BITS;
@@ -409,24 +413,30 @@ impl Responder {
         report: &mut Report<'_>,
     ) -> Result<Option<Emission>, Fatal> {
         let mtu = self.mtu();
-        let Some(read) = self.reads.iter_mut().find(|read| read.next < read.end) else {
-            return Ok(self.take_reply(report));
-        };
-        let index = read.next;
-        let skip = index * mtu;
-        let length = (read.reth.length - skip).min(mtu);
-        let psn = read.first_psn.add(index);
-        let position = Position::of(index, read.packets);
-        let (key, address) = (Key(read.reth.key), read.reth.address + u64::from(skip));
-        read.next += 1;
-        let payload = match length {
-            0 => Segments::default(),
-            _ => match keys.resolve(self.pd, key, address, length, Access::REMOTE_READ) {
-                Ok(segment) => Segments::single(segment),
-                Err(_) => return Err(self.abandon_reads(psn, report)),
-            },
-        };
-        Ok(Some(self.read_response(psn, position, payload)))
+        while let Some(read) = self.reads.iter_mut().find(|read| read.next < read.end) {
+            let index = read.next;
+            let skip = index * mtu;
+            let length = (read.reth.length - skip).min(mtu);
+            let psn = read.first_psn.add(index);
+            let position = Position::of(index, read.packets);
+            let (key, address) = (Key(read.reth.key), read.reth.address + u64::from(skip));
+            read.next += 1;
+            let payload = match length {
+                0 => Segments::default(),
+                _ => match keys.resolve(self.pd, key, address, length, Access::REMOTE_READ) {
+                    Ok(segment) => Segments::single(segment),
+                    // A copy of the request came late, or the answer crossed its repetition: the peer has long
+                    // gone on, and this side's consumer with it.
+                    Err(_) if read.is_repeated => {
+                        read.next = read.end;
+                        continue;
+                    }
+                    Err(_) => return Err(self.abandon_reads(psn, report)),
+                },
+            };
+            return Ok(Some(self.read_response(psn, position, payload)));
+        }
+        Ok(self.take_reply(report))
     }
 
     /// The key of a READ was taken away while its answer was on the way.

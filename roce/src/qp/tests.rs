@@ -637,6 +637,27 @@ fn a_read_whose_key_goes_away_on_the_way_is_refused() {
 }
 
 #[test]
+fn a_late_copy_of_a_read_finds_its_key_gone_and_harms_nobody() {
+    let mut far = End::new(Tuning::default());
+    let reth = Reth {
+        address: BASE,
+        key: far.key.0,
+        length: 512,
+    };
+    let read = request(Opcode::RC_RDMA_READ_REQUEST, 0, 0, Some(reth));
+    far.deliver(&read);
+    assert_eq!(far.poll_all().len(), 2);
+    far.deliver(&read);
+    assert!(far.poll().is_some(), "repeated while the key is there");
+    far.keys.deregister(far.key);
+    assert!(far.poll_all().is_empty());
+    far.deliver(&read);
+    assert!(far.poll_all().is_empty());
+    assert_eq!(far.pair.state(), State::ReadyToSend);
+    assert_eq!(far.statistics.refused_requests, 0);
+}
+
+#[test]
 fn a_transfer_of_no_bytes_needs_no_key() {
     let mut far = End::new(Tuning::default());
     let reth = Reth {
