@@ -1,8 +1,8 @@
 # Runs in the guest as /run/bed/run: the same jobs against one SRP target after another, each on the same ramdisk,
 # the same soft RDMA device and the same initiator. Reads `plan` (one line per round: its name, the peer, and `plain`
 # or `traced`), `jobs-plain` and `jobs-traced` (one line per job: its name, then fio's arguments) and `parameters`
-# (shell variables). Leaves in `<round>/`: fio's report of each job, the kernel's log during it, the peer's and the
-# device's counters before and after it, and `<job>.failed` with the reason for a job that gave no figure.
+# (shell variables). Leaves in `rounds/<round>/`: fio's report of each job, the kernel's log during it, the peer's
+# and the device's counters before and after it, and `<job>.failed` with the reason for a job that gave no figure.
 set -u
 bed=/run/bed
 . $bed/parameters
@@ -42,17 +42,25 @@ log_in() {
         sleep 0.1
     done
     [ -n "$disk" ] || return 1
-    # The peers announce different limits; the jobs must meet the same requests.
-    echo none > /sys/block/$disk/queue/scheduler
-    echo 512 > /sys/block/$disk/queue/max_sectors_kb
-    grep . /sys/block/$disk/queue/* 2>/dev/null > $out/disk
+    # The peers announce different limits and media; the initiator must do the same work for both.
+    queue=/sys/block/$disk/queue
+    echo none > $queue/scheduler
+    echo 512 > $queue/max_sectors_kb
+    echo 0 > $queue/rotational
+    echo 0 > $queue/add_random
+    echo 0 > $queue/wbt_lat_usec
+    grep . $queue/* 2>/dev/null > $out/disk
 }
 
 log_out() {
     for port in /sys/class/srp_remote_ports/port-*/delete; do
         [ -e $port ] && echo 1 > $port
     done
-    while ls -d /sys/block/sd* > /dev/null 2>&1; do sleep 0.1; done
+    for attempt in $(seq 100); do
+        ls -d /sys/block/sd* > /dev/null 2>&1 || return 0
+        sleep 0.1
+    done
+    die "the disk does not go away"
 }
 
 snapshot() {
@@ -77,7 +85,7 @@ run_job() {
     if [ $status -ne 0 ]; then
         echo "fio ended with status $status: $(head -n 1 $out/$job.stderr)" > $out/$job.failed
     fi
-    cp -r $out $bed/
+    cp -r $out $bed/rounds/
     say "$round: $job: status $status, $(cut -d ' ' -f 1 /proc/uptime) s"
 }
 
@@ -98,9 +106,10 @@ run_round() {
     fi
     log_out
     peer_down
-    cp -r $out $bed/
+    cp -r $out $bed/rounds/
 }
 
+mkdir -p $bed/rounds
 cp $(command -v fio) /tmp/fio
 fabric_up
 say "ramdisk and rxe up, port GUID $guid"

@@ -1,13 +1,16 @@
 # The daemon as a peer: a release build with a block LUN on the ramdisk. Sourced by run.sh.
 srptgt_listen=$address:5556
+export SRPTGT_API=/run/srptgt/api
 
-srptgt() { /run/srptgt/srptgt "$@" --api /run/srptgt/api; }
+srptgt() { /run/srptgt/srptgt "$@"; }
 
 peer_up() {
     mkdir -p /run/srptgt
     # From memory, as an installed program would be after its first use.
-    cp $bed/srptgt /run/srptgt/srptgt
-    srptgt serve --state /run/srptgt/state > $out/daemon.log 2>&1 &
+    cp $bed/srptgt /run/srptgt/srptgt || return 1
+    rm -rf /run/srptgt/state /run/srptgt/config.toml
+    # Not by the function: a function in the background is a shell, and the signal at the end would reach only that.
+    /run/srptgt/srptgt serve --config /run/srptgt/config.toml --state /run/srptgt/state > $out/daemon.log 2>&1 &
     daemon=$!
     for attempt in $(seq 100); do
         srptgt status > /dev/null 2>&1 && break

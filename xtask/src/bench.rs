@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::repository::{self, output_of, run};
@@ -74,6 +74,10 @@ impl Bench {
     }
 
     fn measure(&self) -> Result<Results> {
+        ensure!(
+            cfg!(target_arch = "x86_64"),
+            "the guest is x86-64 and runs this machine's programs: the benchmark needs an x86-64 machine"
+        );
         repository::install_packages(&PACKAGES)?;
         let kernel = Kernel::ensure(self.update_kernel)?;
         let date = now()?;
@@ -96,6 +100,8 @@ impl Bench {
             results.pure_path = pure_path::measure(&build("bench")?, &folder)?;
         }
         results.write(&folder.join("results.json"))?;
+        // What can be made again need not be kept with the raw results.
+        fs::remove_file(folder.join("initramfs"))?;
         if !self.quick && !self.baseline {
             keep(&results)?;
         }

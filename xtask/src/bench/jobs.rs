@@ -29,12 +29,12 @@ pub(super) const RAMDISK_MIB: u32 = 128;
 
 /// The jobs in the order in which they run and stand in the table.
 pub(super) const JOBS: [Job; 8] = [
-    job(Direction::Read, 4, 1, 4_000, Some(120)),
-    job(Direction::Write, 4, 1, 4_000, Some(120)),
-    job(Direction::Read, 4, 32, 16_000, Some(105)),
-    job(Direction::Write, 4, 32, 16_000, Some(105)),
-    job(Direction::Read, 64, 8, 2_000, None),
-    job(Direction::Write, 64, 8, 2_000, None),
+    job(Direction::Read, 4, 1, 2_000, Some(120)),
+    job(Direction::Write, 4, 1, 2_000, Some(120)),
+    job(Direction::Read, 4, 32, 8_000, Some(105)),
+    job(Direction::Write, 4, 32, 8_000, Some(105)),
+    job(Direction::Read, 64, 8, 1_000, None),
+    job(Direction::Write, 64, 8, 1_000, None),
     job(Direction::Read, 1024, 8, 128, None),
     job(Direction::Write, 1024, 8, 128, None),
 ];
@@ -134,11 +134,11 @@ mod tests {
     fn a_job_is_one_line_of_fio_arguments() {
         assert_eq!(
             JOBS[0].line(1),
-            "4k-read-1 --rw=randread --bs=4k --ioengine=psync --number_ios=4000"
+            "4k-read-1 --rw=randread --bs=4k --ioengine=psync --number_ios=2000"
         );
         assert_eq!(
             JOBS[5].line(10),
-            "64k-write-8 --rw=write --bs=64k --ioengine=libaio --iodepth=8 --number_ios=200"
+            "64k-write-8 --rw=write --bs=64k --ioengine=libaio --iodepth=8 --number_ios=100"
         );
     }
 

@@ -42,15 +42,17 @@ pub(super) struct JobResult {
     pub(super) traced_syscalls: Option<f64>,
 }
 
-/// The rounds of a run: name, peer and mode, as the guest reads them.
+/// The rounds with the kernel's target.
 pub(super) const BASELINE: [&str; 2] = ["lio-1", "lio-2"];
+/// The round with srptgt.
 pub(super) const ROUND: &str = "srptgt";
+/// The round in which strace counts the system calls of srptgt.
 pub(super) const TRACED: &str = "srptgt-traced";
 
 impl JobResult {
-    fn read(folder: &Path, job: &Job) -> Result<Self> {
-        let lio = BASELINE.map(|round| figures::read(&folder.join(round), job));
-        let round = folder.join(ROUND);
+    fn read(rounds: &Path, job: &Job) -> Result<Self> {
+        let lio = BASELINE.map(|round| figures::read(&rounds.join(round), job));
+        let round = rounds.join(ROUND);
         let srptgt = round.is_dir().then(|| figures::read(&round, job));
         Ok(Self {
             name: job.name(),
@@ -59,7 +61,7 @@ impl JobResult {
             lio: lio.into_iter().collect::<Result<_>>()?,
             srptgt: srptgt.transpose()?,
             syscalls: syscalls::counted(&round, job)?,
-            traced_syscalls: syscalls::traced(&folder.join(TRACED), job)?,
+            traced_syscalls: syscalls::traced(&rounds.join(TRACED), job)?,
         })
     }
 
@@ -82,14 +84,14 @@ impl JobResult {
         Some((high - low) / mean * 100.0)
     }
 
-    /// srptgt's figure.
-    pub(super) fn srptgt_us(&self) -> Result<f64, &str> {
-        figure(self.srptgt.as_ref().ok_or("not measured")?)
+    /// srptgt's figure, unless only the baseline was measured.
+    pub(super) fn srptgt_us(&self) -> Option<Result<f64, &str>> {
+        self.srptgt.as_ref().map(figure)
     }
 
     /// srptgt's instructions for one of LIO's.
     pub(super) fn ratio(&self) -> Option<f64> {
-        Some(self.srptgt_us().ok()? / self.lio_us().ok()?)
+        Some(self.srptgt_us()?.ok()? / self.lio_us().ok()?)
     }
 }
 
@@ -103,7 +105,9 @@ fn figure(measured: &Measured) -> Result<f64, &str> {
 impl Results {
     /// Reads what the guest left in `folder`.
     pub(super) fn read(folder: &Path, date: &str, kernel: &str, qemu: String) -> Result<Self> {
-        let jobs = JOBS.iter().map(|job| JobResult::read(folder, job));
+        let jobs = JOBS
+            .iter()
+            .map(|job| JobResult::read(&folder.join("rounds"), job));
         Ok(Self {
             date: date.to_owned(),
             commit: commit()?,

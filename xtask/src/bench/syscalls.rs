@@ -9,15 +9,16 @@ use super::figures::text;
 use super::jobs::Job;
 
 /// The daemon's counters, each of which stands for one system call on a soft RDMA device.
-const COUNTERS: [&str; 4] = ["ring_enters", "doorbells", "arms", "cq_events"];
+const COUNTERS: [&str; 3] = ["ring_enters", "doorbells", "queue_arms"];
 
-/// System calls per command between the snapshots before and after a job.
+/// System calls per command between the snapshots before and after a job. None of a daemon that did not answer.
 pub(super) fn counted(round: &Path, job: &Job) -> Result<Option<f64>> {
-    let snapshot = |when| text(&round.join(format!("{}.{when}.peer", job.name())));
+    let snapshot = |when| {
+        let snapshot = text(&round.join(format!("{}.{when}.peer", job.name())))?;
+        anyhow::Ok(snapshot.filter(|text| !text.trim().is_empty()))
+    };
     match (snapshot("before")?, snapshot("after")?) {
-        (Some(before), Some(after)) if !before.trim().is_empty() => {
-            per_command(&before, &after).map(Some)
-        }
+        (Some(before), Some(after)) => per_command(&before, &after).map(Some),
         _ => Ok(None),
     }
 }
@@ -43,6 +44,9 @@ fn counter(status: &Value, name: &str) -> Option<f64> {
 
 /// System calls per I/O of a traced job, all threads of the daemon together.
 pub(super) fn traced(round: &Path, job: &Job) -> Result<Option<f64>> {
+    if text(&round.join(format!("{}.failed", job.name())))?.is_some() {
+        return Ok(None);
+    }
     let summary = text(&round.join(format!("{}.strace", job.name())))?;
     let report = text(&round.join(format!("{}.json", job.name())))?;
     let (Some(summary), Some(report)) = (summary, report) else {
@@ -69,15 +73,15 @@ mod tests {
 
     fn status(calls: u64, commands: u64) -> String {
         format!(
-            r#"{{"counters": {{"ring_enters": {calls}, "doorbells": {calls}, "arms": {calls},
-                "cq_events": {calls}, "commands_finished": {commands}}}}}"#
+            r#"{{"counters": {{"ring_enters": {calls}, "doorbells": {calls}, "queue_arms": {calls},
+                "commands_finished": {commands}}}}}"#
         )
     }
 
     #[test]
     fn calls_are_counted_between_two_snapshots() {
         let per_command = per_command(&status(10, 5), &status(40, 35)).unwrap();
-        assert_eq!(per_command, 4.0);
+        assert_eq!(per_command, 3.0);
     }
 
     #[test]

@@ -11,7 +11,7 @@ const HEADER: [&str; 7] = [
     "srptgt, µs per I/O",
     "srptgt : LIO",
     "aim",
-    "syscalls per I/O (strace)",
+    "syscalls per I/O (by strace)",
 ];
 
 const PURE_HEADER: [&str; 4] = ["Command", "depth", "user instructions", "aim"];
@@ -21,9 +21,9 @@ pub(super) fn markdown(results: &Results) -> String {
     let table = aligned(HEADER, results.jobs.iter().map(cells));
     format!(
         "{table}\n\n\
-         A microsecond here is a thousand instructions of initiator, soft RDMA and target together, counted by an \
-         emulator with one processor: the figures do not depend on the machine, and show nothing of caches, \
-         interrupts or parallel work. Mean latency divided by the depth. Kernel: {}; srptgt: {}; {}.\n{}\n{}",
+         A microsecond is a thousand instructions of initiator, soft RDMA and target together; latency is divided by \
+         the depth. A/A spread: the kernel's target measured before and after srptgt. System calls are the daemon's, \
+         by its own counters and, where all were traced, by strace. Kernel: {}; srptgt: {}; {}.\n{}{}",
         results.kernel,
         results.commit,
         results.date,
@@ -70,7 +70,7 @@ fn cells(job: &JobResult) -> [String; 7] {
         job.title.clone(),
         us(job.lio_us()),
         percent(job.spread_percent()),
-        us(job.srptgt_us()),
+        job.srptgt_us().map_or("–".to_owned(), us),
         ratio(job.ratio()),
         ratio(job.aim_percent.map(|percent| f64::from(percent) / 100.0)),
         syscalls(job),
@@ -102,9 +102,13 @@ fn failures(results: &Results) -> String {
     let failed = results.jobs.iter().flat_map(|job| {
         let of = |peer, figure: Result<f64, &str>| {
             let reason = figure.err()?.to_owned();
-            Some(format!("\n- {}, {peer}: {reason}", job.title))
+            Some(format!("\n- {}, {peer}: {reason}\n", job.title))
         };
-        [of("LIO", job.lio_us()), of("srptgt", job.srptgt_us())]
+        let srptgt = job.srptgt_us();
+        [
+            of("LIO", job.lio_us()),
+            srptgt.and_then(|figure| of("srptgt", figure)),
+        ]
     });
     failed.flatten().collect()
 }
