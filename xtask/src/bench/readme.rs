@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use crate::repository;
 
-const BEGIN: &str = "<!-- bench: begin (cargo xtask bench --update-readme) -->";
-const END: &str = "<!-- bench: end -->";
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
 
 /// Puts `table` into the README.
 pub(super) fn update(table: &str) -> Result<()> {
@@ -31,6 +31,7 @@ fn replaced(text: &str, table: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::figures::text;
 
     #[test]
     fn only_what_is_between_the_markers_changes() {
@@ -38,6 +39,19 @@ mod tests {
         let once = replaced(&text, "new\n").unwrap();
         assert_eq!(once, format!("# srptgt\n{BEGIN}\nnew\n{END}\nmore\n"));
         assert_eq!(replaced(&once, "new\n").unwrap(), once);
+    }
+
+    #[test]
+    fn the_readme_has_the_table_of_the_latest_results_or_none() {
+        let root = repository::root();
+        let readme = fs::read_to_string(root.join("README.md")).unwrap();
+        let table = text(&root.join("bench/results/latest.md")).unwrap();
+        let table = table.unwrap_or_default();
+        assert_eq!(
+            replaced(&readme, &table).as_deref(),
+            Some(readme.as_str()),
+            "run `cargo xtask bench --last --update-readme`"
+        );
     }
 
     #[test]
