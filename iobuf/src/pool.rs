@@ -47,8 +47,8 @@ impl Pool {
     /// Equal slots of `slot_len` bytes in `region` (byte offsets in the arena).
     ///
     /// # Panics
-    /// When the region is not inside the arena, or reaches into another pool's: both are mistakes of the
-    /// program that sets the pools up.
+    /// When the region is not inside the arena, reaches into another pool's, or a slot has no bytes or 4 GiB:
+    /// all are mistakes of the program that sets the pools up.
     pub fn slots(arena: &Arc<Arena>, region: Range<usize>, slot_len: usize) -> Self {
         let room = Room::Slots(Slots::new(region.len(), slot_len));
         Self::new(arena, region, room)
@@ -57,7 +57,7 @@ impl Pool {
     /// Blocks of any power-of-two size from 4 KiB to `largest` bytes in `region`.
     ///
     /// # Panics
-    /// As [`Pool::slots`].
+    /// As [`Pool::slots`], and when `largest` is more than 2 GiB.
     pub fn buddy(arena: &Arc<Arena>, region: Range<usize>, largest: usize) -> Self {
         let room = Room::Buddy(Buddy::new(region.len(), largest));
         Self::new(arena, region, room)
