@@ -15,6 +15,7 @@ pub mod ib_srp;
 pub mod kernel_log;
 pub mod lio;
 pub mod rxe;
+pub mod sim;
 pub mod srptgt;
 pub mod tree;
 pub mod vm;

@@ -1,0 +1,40 @@
+//! Bounded memory and queues, and only memory that is the target's to use.
+
+use super::View;
+
+/// Heap bytes of a channel for each request of its limit: descriptors of a command, its place in the queues.
+const HEAP_BYTES_PER_REQUEST: usize = 2048;
+
+/// Connections of one initiator that the target may hold at a time, with those that it does not know to be dead.
+const LINKS_PER_INITIATOR: usize = 24;
+
+/// Packets of one queue pair that are on their way: a window in each direction, its repetitions and duplicates.
+const PACKETS_PER_LINK: usize = 2048;
+
+pub(super) fn look(view: &View<'_>) {
+    let scenario = view.scenario;
+    let most_links = scenario.initiators * LINKS_PER_INITIATOR;
+    let links = view.target.live_links();
+    assert!(links <= most_links, "{links} connections at the target");
+    let most_bytes = (scenario.request_limit as usize + 2) * HEAP_BYTES_PER_REQUEST;
+    for (bytes, _) in view.target.channel_sizes() {
+        assert!(bytes <= most_bytes, "a channel holds {bytes} bytes");
+    }
+    let flying = view.network.flying();
+    assert!(
+        flying <= most_links * PACKETS_PER_LINK,
+        "{flying} packets are on their way"
+    );
+    let tasks = view.target.disk.in_flight();
+    assert!(
+        tasks <= scenario.tasks as usize,
+        "{tasks} operations at the disk"
+    );
+    for (place, initiator) in view.initiators.iter().enumerate() {
+        let refused = initiator.refused_accesses();
+        assert_eq!(
+            refused, 0,
+            "the target touches memory of initiator {place} that is not its to use"
+        );
+    }
+}

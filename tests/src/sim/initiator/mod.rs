@@ -1,0 +1,433 @@
+//! An initiator: the pure session machine over `roce`, and somebody at the keyboard who has no patience.
+
+mod command;
+mod link;
+mod memory;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+
+use initiator::machine::{
+    ChannelNumber, CloseReason, Event, LoginOptions, Machine, Outcome, RequestId, TaskFunction,
+};
+use roce::cm::CmConfig;
+use roce::qp::{PathMtu, Tuning};
+use roce::{Datagram, Node, NodeConfig};
+use target_core::lun::Lun;
+
+use self::command::Op;
+use self::link::Link;
+use self::memory::{Memory, Slot};
+use super::journal::{End, Entry, Journal};
+use super::network::Packet;
+use super::random::Random;
+use super::scenario::{Scenario, Trouble};
+use super::target::TARGET_PORT;
+
+/// After this time a task management request has failed, and the connection goes.
+const MANAGEMENT_TIMEOUT_MS: u64 = 5_000;
+
+/// How long a command may take when nothing is wrong any more: longer than the longest stall of the disk.
+const CALM_TIMEOUT_MS: u64 = 60_000;
+
+/// What an initiator has in mind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    Act,
+    LogIn,
+    Rejoin(ChannelNumber),
+    /// After a goodbye.
+    HangUp,
+}
+
+/// How far an initiator has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    /// Everything may go wrong.
+    Busy,
+    /// No new trouble; what runs may end.
+    Calm,
+    /// Looks whether its channels work.
+    Probing,
+    /// Everything has to work.
+    Verifying,
+    Verified,
+    Leaving,
+}
+
+pub(crate) struct Initiator {
+    pub(crate) ip: IpAddr,
+    target: IpAddr,
+    index: u64,
+    pub(crate) node: Node,
+    memory: Memory,
+    pub(crate) machine: Machine,
+    links: Vec<Link>,
+    /// By tag.
+    ops: BTreeMap<u64, Op>,
+    /// By tag: where it went, and what for.
+    managements: BTreeMap<u64, (ChannelNumber, TaskFunction)>,
+    /// Memory of aborted commands whose connection may still carry something for them.
+    late: Vec<(u32, Slot)>,
+    plans: BTreeSet<(u64, Step)>,
+    /// What is to be verified: channel, logical unit, command.
+    todo: VecDeque<command::Check>,
+    checking: Option<(u64, command::Check)>,
+    pub(crate) stage: Stage,
+    restarts: u32,
+    steps_left: u64,
+    random: Random,
+    journal: Journal,
+    options: LoginOptions,
+    channels: u16,
+    path_mtu: PathMtu,
+    block_size: u64,
+    luns: Vec<u64>,
+    trouble: Trouble,
+    pause_us: u64,
+    command_timeout_ms: u64,
+    /// Refused requests of earlier lives.
+    refused_before: u64,
+}
+
+impl Initiator {
+    pub(crate) fn new(
+        index: u64,
+        target: IpAddr,
+        scenario: &Scenario,
+        random: &mut Random,
+        journal: &Journal,
+    ) -> Self {
+        let mut options = LoginOptions::new(TARGET_PORT, 0x100 + index);
+        if !scenario.immediate[1] {
+            options.imm_data_offset = None;
+        }
+        let mut random = random.fork();
+        let (node, memory) = machine_room(index, scenario.path_mtu, &mut random);
+        Self {
+            ip: IpAddr::from([10, 0, 0, 2 + index as u8]),
+            target,
+            index,
+            node,
+            memory,
+            machine: Machine::new(options, scenario.channels),
+            links: Vec::new(),
+            ops: BTreeMap::new(),
+            managements: BTreeMap::new(),
+            late: Vec::new(),
+            plans: BTreeSet::from([(1, Step::LogIn), (2, Step::Act)]),
+            todo: VecDeque::new(),
+            checking: None,
+            stage: Stage::Busy,
+            restarts: 0,
+            steps_left: scenario.steps,
+            random,
+            journal: journal.clone(),
+            options,
+            channels: scenario.channels,
+            path_mtu: scenario.path_mtu,
+            block_size: scenario.block_size.into(),
+            luns: scenario.luns.clone(),
+            trouble: scenario.trouble,
+            pause_us: scenario.pause_us,
+            command_timeout_ms: scenario.command_timeout_ms,
+            refused_before: 0,
+        }
+    }
+
+    pub(crate) fn handle_packet(&mut self, packet: &Packet, now_us: u64) {
+        let datagram = Datagram {
+            source: packet.from,
+            destination: packet.at,
+            ipv4_identification: Some(0),
+            payload: &packet.bytes,
+        };
+        self.node
+            .handle_datagram(&datagram, &mut self.memory.regions, now_us);
+    }
+
+    pub(crate) fn poll_packet(&mut self, now_us: u64) -> Option<Packet> {
+        let transmit = self.node.poll_transmit(&self.memory.regions, now_us)?;
+        let mut bytes = Vec::with_capacity(transmit.length);
+        transmit.append_to(&self.memory.regions, &mut bytes)?;
+        Some(Packet {
+            from: transmit.path.local,
+            at: transmit.path.remote,
+            bytes,
+        })
+    }
+
+    pub(crate) fn turn(&mut self, now_us: u64) {
+        self.node.handle_timeout(now_us);
+        self.run_events(now_us);
+        self.run_completions(now_us);
+        self.machine.handle_timeout(now_us / 1000);
+        self.run_machine(now_us);
+        while self.plans.first().is_some_and(|(at, _)| *at <= now_us) {
+            if let Some((_, step)) = self.plans.pop_first() {
+                self.carry_out(step, now_us);
+            }
+        }
+        self.advance(now_us);
+        self.say(now_us);
+    }
+
+    /// Answers to the target.
+    fn say(&mut self, _: u64) {
+        let mut out = [0; 64];
+        while let Some((channel, len)) = self.machine.poll_transmit(&mut out) {
+            self.send(channel, &out[..len]);
+        }
+    }
+
+    fn run_machine(&mut self, now_us: u64) {
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Done { request, outcome } => self.handle_done(request, outcome, now_us),
+                Event::TimedOut(request) => self.handle_timed_out(request, now_us),
+                Event::Closed { channel, reason } => {
+                    let is_fault = matches!(reason, CloseReason::Protocol(_));
+                    assert!(!is_fault, "the target broke the protocol: {reason}");
+                    self.lose(|link| link.channel == channel, now_us);
+                }
+            }
+        }
+    }
+
+    fn handle_done(&mut self, request: RequestId, outcome: Outcome, now_us: u64) {
+        if self.managements.remove(&request.0).is_some() {
+            return;
+        }
+        let op = self.ops.remove(&request.0);
+        let op = op.expect("an end of a command that runs");
+        let end = self.meaning_of(request, &op, outcome);
+        self.end(op, end, outcome, now_us);
+    }
+
+    /// A reset that went by another channel may have overtaken the command.
+    fn meaning_of(&self, request: RequestId, op: &Op, outcome: Outcome) -> End {
+        let lun = Lun::peripheral(op.lun);
+        let mut reasons = self
+            .managements
+            .values()
+            .filter(|(_, function)| match *function {
+                TaskFunction::AbortTask(task) => task == request,
+                TaskFunction::ClearAca(_) => false,
+                TaskFunction::AbortTaskSet(of)
+                | TaskFunction::ClearTaskSet(of)
+                | TaskFunction::LogicalUnitReset(of) => of == lun,
+            });
+        match outcome {
+            Outcome::Answered(answer) if answer.is_good() => End::Good,
+            Outcome::Answered(_) | Outcome::TaskManagement(_) => End::Failed,
+            Outcome::Aborted if reasons.all(|(channel, _)| *channel == op.channel) => End::Aborted,
+            Outcome::Aborted => End::Overtaken,
+            Outcome::ChannelLost => End::Lost,
+        }
+    }
+
+    fn handle_timed_out(&mut self, request: RequestId, now_us: u64) {
+        let Some(op) = self.ops.get(&request.0) else {
+            // Task management has failed: only a new login helps.
+            return self.log_in(now_us);
+        };
+        let number = op.number;
+        self.journal.write(Entry::TimedOut { op: number });
+        assert!(
+            self.stage < Stage::Verifying,
+            "command {number} was not answered in {CALM_TIMEOUT_MS} ms although nothing is wrong"
+        );
+        self.manage(op.channel, TaskFunction::AbortTask(request), now_us);
+    }
+
+    fn carry_out(&mut self, step: Step, now_us: u64) {
+        match step {
+            Step::Act if self.stage == Stage::Busy => {
+                self.act(now_us);
+                self.steps_left = self.steps_left.saturating_sub(1);
+                let pause = 1 + self.random.below(self.pause_us);
+                self.plans.insert((now_us + pause, Step::Act));
+            }
+            Step::Act => {}
+            Step::LogIn => self.log_in(now_us),
+            Step::Rejoin(channel) => {
+                let is_alone = self.link_of(channel).is_none()
+                    && self.link_of(ChannelNumber(0)).is_some_and(|l| l.is_live);
+                match is_alone {
+                    true => self.connect(channel, now_us),
+                    false => self.log_in(now_us),
+                }
+            }
+            Step::HangUp => self.log_in(now_us),
+        }
+    }
+
+    /// Drops all connections and begins again.
+    fn log_in(&mut self, now_us: u64) {
+        self.hang_up(now_us);
+        self.plans.retain(|(_, step)| *step == Step::Act);
+        self.machine = Machine::new(self.options, self.channels);
+        if self.stage < Stage::Leaving {
+            self.connect(ChannelNumber(0), now_us);
+        }
+    }
+
+    fn hang_up(&mut self, now_us: u64) {
+        while !self.links.is_empty() {
+            self.lose(|_| true, now_us);
+        }
+    }
+
+    /// The machine stops, and comes back with nothing.
+    fn die(&mut self, now_us: u64) {
+        for link in std::mem::take(&mut self.links) {
+            self.machine.handle_disconnected(link.channel);
+        }
+        self.run_machine(now_us);
+        assert!(self.ops.is_empty(), "a command outlives its initiator");
+        self.late.clear();
+        self.managements.clear();
+        self.refused_before += self.node.statistics().refused_requests;
+        (self.node, self.memory) = machine_room(self.index, self.path_mtu, &mut self.random);
+        self.plans.retain(|(_, step)| *step == Step::Act);
+        let back = now_us + self.random.below(3_000_000);
+        self.machine = Machine::new(self.options, self.channels);
+        self.plans.insert((back, Step::LogIn));
+    }
+
+    /// One step of a busy initiator.
+    fn act(&mut self, now_us: u64) {
+        let trouble = self.trouble;
+        let dice = self.random.below(1000);
+        let choices = [
+            trouble.abort,
+            trouble.manage,
+            trouble.death,
+            trouble.cut,
+            trouble.logout,
+        ];
+        let mut sum = 0;
+        let choice = choices.iter().position(|weight| {
+            sum += weight;
+            dice < sum
+        });
+        match choice {
+            Some(0) => self.abort_any(now_us),
+            Some(1) => self.manage_any(now_us),
+            Some(2) => self.die(now_us),
+            Some(3) => {
+                let nth = self.random.below(self.links.len() as u64) as usize;
+                if let Some(number) = self.links.get(nth).map(|link| link.number) {
+                    self.lose(|link| link.number == number, now_us);
+                }
+            }
+            Some(4) => {
+                self.machine.logout();
+                self.plans.insert((now_us + 200_000, Step::HangUp));
+            }
+            _ => {
+                for _ in 0..self.random.within(1, 4) {
+                    self.submit_any(now_us);
+                }
+            }
+        }
+    }
+
+    fn abort_any(&mut self, now_us: u64) {
+        let nth = self.random.below(self.ops.len() as u64) as usize;
+        if let Some((&tag, op)) = self.ops.iter().nth(nth) {
+            self.manage(op.channel, TaskFunction::AbortTask(RequestId(tag)), now_us);
+        }
+    }
+
+    fn manage_any(&mut self, now_us: u64) {
+        let lun = Lun::peripheral(self.random.below(self.luns.len() as u64) as u8);
+        let function = self.random.pick(&[
+            TaskFunction::AbortTaskSet(lun),
+            TaskFunction::ClearTaskSet(lun),
+            TaskFunction::LogicalUnitReset(lun),
+            TaskFunction::ClearAca(lun),
+        ]);
+        let channel = ChannelNumber(self.random.below(self.channels.into()) as u16);
+        self.manage(channel, function, now_us);
+    }
+
+    fn manage(&mut self, channel: ChannelNumber, function: TaskFunction, now_us: u64) {
+        let deadline = now_us / 1000 + MANAGEMENT_TIMEOUT_MS;
+        let mut out = [0; 64];
+        let sent = self
+            .machine
+            .task_management(channel, function, Some(deadline), &mut out);
+        match sent {
+            Ok((request, channel, len)) => {
+                self.managements.insert(request.0, (channel, function));
+                self.send(channel, &out[..len]);
+            }
+            // No credit is left for it: as bad as no answer.
+            Err(_) if self.link_of(channel).is_some_and(|link| link.is_live) => {
+                self.plans
+                    .insert((now_us + MANAGEMENT_TIMEOUT_MS * 1000, Step::LogIn));
+            }
+            Err(_) => {}
+        }
+    }
+
+    pub(crate) fn next_time(&self) -> Option<u64> {
+        let plan = self.plans.first().map(|(at, _)| *at);
+        let machine = self.machine.poll_timeout().map(|ms| ms * 1000);
+        let node = self.node.poll_timeout();
+        plan.into_iter().chain(machine).chain(node).min()
+    }
+
+    pub(crate) fn has_steps(&self) -> bool {
+        self.steps_left > 0
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.ops.is_empty() && self.managements.is_empty()
+    }
+
+    /// Requests of the target that named memory which is not, or not any more, the target's to use.
+    pub(crate) fn refused_accesses(&self) -> u64 {
+        self.refused_before + self.node.statistics().refused_requests
+    }
+
+    /// Credits of each live channel.
+    pub(crate) fn credits(&self) -> impl Iterator<Item = (u16, i64)> {
+        let live = self.links.iter().filter(|link| link.is_live);
+        live.map(|link| (link.channel.0, self.machine.credits(link.channel)))
+    }
+
+    /// Goes for good: with a goodbye, or without.
+    pub(crate) fn leave(&mut self, now_us: u64) {
+        self.stage = Stage::Leaving;
+        if self.random.chance(500) {
+            self.machine.logout();
+            self.plans.insert((now_us + 200_000, Step::HangUp));
+        } else {
+            self.hang_up(now_us);
+        }
+    }
+
+    pub(crate) fn has_links(&self) -> bool {
+        !self.links.is_empty()
+    }
+
+    fn finish_op(&mut self, number: u64, end: End) {
+        self.journal.write(Entry::Ended { op: number, end });
+    }
+}
+
+fn machine_room(index: u64, path_mtu: PathMtu, random: &mut Random) -> (Node, Memory) {
+    let mut node = Node::new(NodeConfig {
+        secret: random.next(),
+        cm: CmConfig {
+            max_mtu: path_mtu,
+            ca_guid: 0x100 + index,
+            ..CmConfig::default()
+        },
+        tuning: Tuning::default(),
+    });
+    let memory = Memory::new(&mut node);
+    (node, memory)
+}

@@ -1,0 +1,126 @@
+//! What a seed chooses before anything runs: who there is, how large things are, and what goes wrong how often.
+
+use roce::qp::PathMtu;
+
+use super::random::Random;
+
+/// How bad the network is, in thousandths of the packets and in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Weather {
+    pub(crate) loss: u64,
+    pub(crate) duplication: u64,
+    pub(crate) corruption: u64,
+    /// Packets are late by up to this much, and so out of order.
+    pub(crate) jitter_us: u64,
+}
+
+/// How the disk behaves, in thousandths of the operations and in microseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DiskHabits {
+    pub(crate) latency_us: u64,
+    pub(crate) errors: u64,
+    pub(crate) stalls: u64,
+    pub(crate) stall_us: u64,
+}
+
+/// What initiators and the operator do besides reading and writing, in thousandths of their steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) abort: u64,
+    pub(crate) manage: u64,
+    /// The initiator's machine is gone at once, and comes back with another memory.
+    pub(crate) death: u64,
+    /// A connection is cut.
+    pub(crate) cut: u64,
+    pub(crate) logout: u64,
+    /// The target says goodbye to a channel.
+    pub(crate) kick: u64,
+}
+
+/// Everything that a seed chooses.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) initiators: usize,
+    pub(crate) channels: u16,
+    pub(crate) path_mtu: PathMtu,
+    pub(crate) request_limit: u32,
+    /// Whether the target takes immediate data, and whether initiators ask for it.
+    pub(crate) immediate: [bool; 2],
+    pub(crate) block_size: u32,
+    /// Blocks of each logical unit.
+    pub(crate) luns: Vec<u64>,
+    pub(crate) weather: Weather,
+    pub(crate) disk: DiskHabits,
+    pub(crate) trouble: Trouble,
+    /// Commands that the target takes at a time.
+    pub(crate) tasks: u32,
+    pub(crate) data_bytes: usize,
+    pub(crate) messages: usize,
+    pub(crate) receives: usize,
+    /// Steps of each initiator before calm comes.
+    pub(crate) steps: u64,
+    /// Time between two steps of an initiator.
+    pub(crate) pause_us: u64,
+    pub(crate) command_timeout_ms: u64,
+}
+
+impl Scenario {
+    /// The longest transfer in bytes.
+    pub(crate) const MAX_TRANSFER: usize = 32 << 10;
+
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let r = &mut random;
+        let block_size = r.pick(&[512, 512, 512, 4096]);
+        Self {
+            seed,
+            initiators: r.within(1, 4) as usize,
+            channels: r.within(1, 2) as u16,
+            path_mtu: r.pick(&[PathMtu::Mtu256, PathMtu::Mtu1024, PathMtu::Mtu4096]),
+            request_limit: r.pick(&[1, 2, 4, 8, 16]),
+            immediate: [r.chance(700), r.chance(700)],
+            block_size,
+            luns: (0..r.within(1, 3)).map(|_| r.pick(&[8, 24, 64])).collect(),
+            weather: weather(r),
+            disk: DiskHabits {
+                latency_us: r.pick(&[20, 200, 5_000]),
+                errors: r.pick(&[0, 0, 30]),
+                stalls: r.pick(&[0, 0, 30]),
+                stall_us: r.pick(&[1_000_000, 8_000_000]),
+            },
+            trouble: trouble(r),
+            tasks: r.pick(&[4, 16, 64]),
+            data_bytes: r.pick(&[Self::MAX_TRANSFER, 4 * Self::MAX_TRANSFER, 512 << 10]),
+            messages: r.pick(&[2, 8, 64]),
+            receives: r.pick(&[4, 16, 64]),
+            steps: r.within(10, 40),
+            pause_us: r.pick(&[50, 1_000, 50_000]),
+            command_timeout_ms: r.pick(&[500, 3_000]),
+        }
+    }
+}
+
+fn weather(r: &mut Random) -> Weather {
+    if r.chance(250) {
+        return Weather::default();
+    }
+    Weather {
+        loss: r.pick(&[0, 5, 30]),
+        duplication: r.pick(&[0, 10, 50]),
+        corruption: r.pick(&[0, 2]),
+        jitter_us: r.pick(&[0, 50, 3_000, 100_000]),
+    }
+}
+
+fn trouble(r: &mut Random) -> Trouble {
+    let scale = r.pick(&[0, 1, 1, 3]);
+    Trouble {
+        abort: scale * 50,
+        manage: scale * 15,
+        death: scale * r.pick(&[0, 8]),
+        cut: scale * r.pick(&[0, 10]),
+        logout: scale * r.pick(&[0, 8]),
+        kick: scale * r.pick(&[0, 5]),
+    }
+}
