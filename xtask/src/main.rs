@@ -13,6 +13,7 @@ mod fuzz;
 mod kernel;
 mod libtest;
 mod repository;
+mod sim;
 mod tidy;
 mod vm;
 
@@ -49,6 +50,8 @@ enum Chore {
         #[arg(long, default_value_t = 30)]
         seconds: u32,
     },
+    /// Simulate initiators and the target over a bad network, under fresh seeds
+    Sim(sim::Sim),
     /// Everything: format, lints, tidy, all tests and scenarios, with a summary
     Test,
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Chore::Bench(bench) => bench.run().map(|()| ExitCode::SUCCESS),
         Chore::Demo => demo::run_demo(),
         Chore::Fuzz { seconds } => fuzz::run_all(seconds).map(|()| ExitCode::SUCCESS),
+        Chore::Sim(sim) => sim.run().map(|()| ExitCode::SUCCESS),
         Chore::Test => check::run().map(exit_code),
     };
     done.unwrap_or_else(|error| {
