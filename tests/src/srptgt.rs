@@ -258,6 +258,8 @@ impl Drop for Srptgt {
 /// Counters of the daemon.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Counters {
+    /// Connections that were let in.
+    pub logins_accepted: u64,
     /// Commands that arrived.
     pub commands_started: u64,
     /// Commands that were answered or aborted.

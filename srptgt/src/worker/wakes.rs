@@ -111,6 +111,13 @@ impl Worker {
         };
         match event {
             DeviceEvent::PortError(port) => adapter.set_link(port, false),
+            // Nothing may be posted on it whose completion would tell.
+            DeviceEvent::QueuePairError(failed) => {
+                let connection = self.connections.of_queue_pair(number, failed);
+                if let Some(connection) = connection.map(|connection| connection.number) {
+                    self.end_connection(connection, "the queue pair failed by what the peer sent");
+                }
+            }
             DeviceEvent::PortActive(port) => {
                 adapter.set_link(port, true);
                 self.disconnect_silent(number, port);
