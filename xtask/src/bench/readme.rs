@@ -22,10 +22,9 @@ pub(super) fn update(table: &str) -> Result<()> {
 fn replaced(text: &str, table: &str) -> Option<String> {
     let (before, rest) = text.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;
-    Some(format!(
-        "{before}{BEGIN}\n{}\n{END}{after}",
-        table.trim_end()
-    ))
+    let lines = table.trim_end().lines();
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    Some(format!("{before}{BEGIN}\n{lines}{END}{after}"))
 }
 
 #[cfg(test)]
