@@ -110,6 +110,10 @@ fn the_other_family_of_addresses_works_too() {
 fn system_calls_are_few_and_packets_are_many() {
     let mut bed = bed_on(address(), SoftConfig::default());
     transfer(&mut bed);
+    // The connection's goodbyes, and the answers to them.
+    for _ in 0..4 {
+        bed.fabric.wait(&[], Duration::ZERO).expect("wait");
+    }
     let FabricCounters {
         receive_calls,
         send_calls,

@@ -214,12 +214,18 @@ impl Drop for Connection {
             return;
         };
         self.fabric.forget(self.device, cm);
-        let now_us = device.now_us();
-        let core = &mut *device.core();
-        if core.node.disconnect(cm, now_us) == Err(CmError::Phase) {
-            // Not accepted yet. That it is gone already would be as well.
-            let _ = core.node.reject(cm, RejectReason::CONSUMER_DEFINED, &[]);
-        }
+        end(&device, cm);
+        // Often this is the last that a program does, and nobody would send the goodbye.
+        self.fabric.transmit();
+    }
+}
+
+/// Ends a connection, or refuses one that is not accepted yet. That it is gone already is as well.
+fn end(device: &Device, cm: roce::cm::ConnectionId) {
+    let now_us = device.now_us();
+    let node = &mut device.core().node;
+    if node.disconnect(cm, now_us) == Err(CmError::Phase) {
+        let _ = node.reject(cm, RejectReason::CONSUMER_DEFINED, &[]);
     }
 }
 

@@ -169,9 +169,9 @@ impl Fabric {
                 pkey: DEFAULT_PKEY,
             },
         };
-        let provider = self.provider(kind).map_err(cannot_listen(portal))?;
+        let provider = self.provider(kind).map_err(cannot_listen(portal, kind))?;
         let listener = Listener::bind(&provider.cm, &address, BACKLOG);
-        let listener = listener.map_err(cannot_listen(portal))?;
+        let listener = listener.map_err(cannot_listen(portal, kind))?;
         self.listeners.push((portal.clone(), listener));
         self.endpoints(portal, kind)
     }
@@ -181,8 +181,8 @@ impl Fabric {
         portal: &Portal,
         kind: FabricKind,
     ) -> Result<Vec<Endpoint>, WorkerError> {
-        let provider = self.provider(kind).map_err(cannot_listen(portal))?;
-        endpoints(portal, &provider.fabric)
+        let provider = self.provider(kind).map_err(cannot_listen(portal, kind))?;
+        endpoints(portal, kind, &provider.fabric)
     }
 
     /// Listens on a portal no more. Connections that came by it stay.
@@ -211,11 +211,18 @@ impl Fabric {
     }
 }
 
-fn cannot_listen(portal: &Portal) -> impl Fn(rdma::Error) -> WorkerError + use<> {
+fn cannot_listen(portal: &Portal, kind: FabricKind) -> impl Fn(rdma::Error) -> WorkerError + use<> {
     let portal = portal.to_string();
+    let fix = match kind {
+        FabricKind::Verbs => {
+            "srptgt doctor lists the RDMA devices and their addresses; where there are none, `srptgt serve --fabric soft` \
+             needs none"
+        }
+        FabricKind::Soft => "ip address lists the addresses that there are",
+    };
     move |error| WorkerError {
         text: format!("cannot listen on {portal}: {error}"),
-        fix: "srptgt doctor lists the RDMA devices and their addresses".to_owned(),
+        fix: fix.to_owned(),
     }
 }
 
@@ -225,8 +232,12 @@ fn soft_fabric() -> rdma::Fabric {
 }
 
 /// What an initiator dials: the address itself, or every address of every device for the unspecified one.
-fn endpoints(portal: &Portal, fabric: &rdma::Fabric) -> Result<Vec<Endpoint>, WorkerError> {
-    let devices = || fabric.devices().map_err(cannot_listen(portal));
+fn endpoints(
+    portal: &Portal,
+    kind: FabricKind,
+    fabric: &rdma::Fabric,
+) -> Result<Vec<Endpoint>, WorkerError> {
+    let devices = || fabric.devices().map_err(cannot_listen(portal, kind));
     Ok(match &portal.listen {
         Listen::Ip(address) if address.ip().is_unspecified() => addresses(&devices()?, *address)
             .into_iter()
