@@ -183,7 +183,7 @@ impl Backend for Disk {
             .iter()
             .find(|(_, running)| running.request.task == task);
         let Some((&key, _)) = found else { return };
-        if self.random.chance(600)
+        if self.random.chance(400)
             && let Some(running) = self.running.remove(&key)
         {
             self.finish(running, Some(BlockErrorKind::Cancelled));

@@ -71,8 +71,12 @@ pub(crate) enum Entry {
         lun: u8,
         scope: Scope,
     },
-    /// The core answered a task management request.
-    ManagementFinished { link: u32, exchange: u32 },
+    /// The core answered a task management request, and did it or refused.
+    ManagementFinished {
+        link: u32,
+        exchange: u32,
+        is_done: bool,
+    },
     /// The disk changed blocks.
     Applied {
         lun: u8,

@@ -86,7 +86,7 @@ impl Scenario {
             disk: DiskHabits {
                 latency_us: r.pick(&[20, 200, 5_000]),
                 errors: r.pick(&[0, 0, 30]),
-                stalls: r.pick(&[0, 0, 30]),
+                stalls: r.pick(&[0, 0, 150]),
                 stall_us: r.pick(&[1_000_000, 8_000_000]),
             },
             trouble: trouble(r),
@@ -99,6 +99,13 @@ impl Scenario {
             command_timeout_ms: r.pick(&[500, 3_000]),
         }
     }
+
+    /// Nothing in it holds a command up for long.
+    pub(crate) fn is_smooth(&self) -> bool {
+        let weather = &self.weather;
+        let is_fair = weather.loss == 0 && weather.corruption == 0 && weather.jitter_us <= 50;
+        is_fair && self.disk.stalls == 0 && self.trouble.death == 0
+    }
 }
 
 fn weather(r: &mut Random) -> Weather {
@@ -109,17 +116,17 @@ fn weather(r: &mut Random) -> Weather {
         loss: r.pick(&[0, 5, 30]),
         duplication: r.pick(&[0, 10, 50]),
         corruption: r.pick(&[0, 2]),
-        jitter_us: r.pick(&[0, 50, 3_000, 100_000]),
+        jitter_us: r.pick(&[0, 50, 50, 3_000, 3_000, 100_000]),
     }
 }
 
 fn trouble(r: &mut Random) -> Trouble {
-    let scale = r.pick(&[0, 1, 1, 3]);
+    let scale = r.pick(&[0, 1, 2, 4]);
     Trouble {
         abort: scale * 50,
         manage: scale * 15,
-        death: scale * r.pick(&[0, 8]),
-        cut: scale * r.pick(&[0, 10]),
+        death: scale * r.pick(&[0, 10]),
+        cut: scale * r.pick(&[0, 20]),
         logout: scale * r.pick(&[0, 8]),
         kick: scale * r.pick(&[0, 5]),
     }

@@ -9,7 +9,7 @@ use super::scenario::Scenario;
 use super::world::World;
 
 /// What a run did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Commands that were sent.
     pub commands: u64,
@@ -19,6 +19,8 @@ pub struct Summary {
     pub time_us: u64,
     /// Changes with any difference in what happened, or when.
     pub fingerprint: u64,
+    /// How often things happened that not every seed brings about, by name.
+    pub corners: Vec<(&'static str, u64)>,
 }
 
 /// A rule was broken.

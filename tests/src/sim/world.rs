@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::check::{Checkers, View};
 use super::initiator::{Initiator, Stage};
-use super::journal::{Entry, Journal};
+use super::journal::{End, Entry, Journal};
 use super::network::{Network, Packet};
 use super::random::Random;
 use super::scenario::{DiskHabits, Scenario, Weather};
@@ -43,6 +43,8 @@ pub(super) struct World {
     next_kick_us: u64,
     latest: VecDeque<(u64, Entry)>,
     commands: u64,
+    /// Answers that say no, lost, overtaken, too long.
+    ends: [u64; 4],
     fingerprint: DefaultHasher,
 }
 
@@ -65,6 +67,7 @@ impl World {
             next_kick_us: 0,
             latest: VecDeque::new(),
             commands: 0,
+            ends: [0; 4],
             fingerprint: DefaultHasher::new(),
             scenario,
         }
@@ -84,7 +87,8 @@ impl World {
             initiator.leave(self.now_us);
         }
         self.run_until(|world| {
-            world.target.is_empty() && !world.initiators.iter().any(Initiator::has_links)
+            let is_alone = !world.initiators.iter().any(Initiator::has_links);
+            is_alone && world.target.is_empty() && world.target.disk.in_flight() == 0
         });
         self.wait(QUIET_US);
         self.checkers.look_at_end(&view!(self));
@@ -93,7 +97,34 @@ impl World {
             packets: self.network.packets(),
             time_us: self.now_us,
             fingerprint: self.fingerprint.finish(),
+            corners: self.corners(),
         }
+    }
+
+    fn corners(&self) -> Vec<(&'static str, u64)> {
+        let mut corners = self.target.corners();
+        corners.extend([
+            ("answers that say no", self.ends[0]),
+            ("commands without their channel", self.ends[1]),
+            ("commands that a reset overtook", self.ends[2]),
+            ("commands that took too long", self.ends[3]),
+        ]);
+        corners
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        let place = match entry {
+            Entry::Ended { end, .. } => match end {
+                End::Failed => 0,
+                End::Lost => 1,
+                End::Overtaken => 2,
+                End::Good | End::Aborted => return,
+            },
+            Entry::TimedOut { .. } => 3,
+            Entry::Submitted { .. } => return self.commands += 1,
+            _ => return,
+        };
+        self.ends[place] += 1;
     }
 
     /// Nothing more goes wrong.
@@ -124,7 +155,11 @@ impl World {
                 return;
             }
             let next = self.next_time();
-            let next = next.expect("somebody still waits for something");
+            let states = || -> Vec<_> {
+                let state = |i: &Initiator| (i.stage, i.credits().collect::<Vec<_>>());
+                self.initiators.iter().map(state).collect()
+            };
+            let next = next.unwrap_or_else(|| panic!("nothing moves any more: {:?}", states()));
             self.now_us = self.now_us.max(next);
         }
     }
@@ -184,7 +219,7 @@ impl World {
 
     fn check(&mut self) {
         for entry in self.journal.take() {
-            self.commands += u64::from(matches!(entry, Entry::Submitted { .. }));
+            self.count(&entry);
             (self.now_us, format!("{entry:?}")).hash(&mut self.fingerprint);
             self.latest.push_back((self.now_us, entry));
             if self.latest.len() > SHOWN {

@@ -52,10 +52,14 @@ impl Aborts {
                 let ops = self.covered(link, lun, scope);
                 self.managing.insert((link, exchange), Managed { ops });
             }
-            Entry::ManagementFinished { link, exchange } => {
-                if let Some(managed) = self.managing.remove(&(link, exchange)) {
-                    self.over.extend(managed.ops);
-                }
+            Entry::ManagementFinished {
+                link,
+                exchange,
+                is_done,
+            } => {
+                let managed = self.managing.remove(&(link, exchange));
+                let managed = managed.filter(|_| is_done);
+                self.over.extend(managed.into_iter().flat_map(|m| m.ops));
             }
             Entry::Applied { lun, lba, op, .. } => assert!(
                 !self.over.contains(&op),

@@ -88,7 +88,7 @@ impl Answers {
                     "exchange {exchange} of link {link} is used twice"
                 );
             }
-            Entry::ManagementFinished { link, exchange } => {
+            Entry::ManagementFinished { link, exchange, .. } => {
                 let found = self.managing.remove(&(link, exchange));
                 assert!(
                     found.is_some(),

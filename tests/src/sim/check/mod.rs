@@ -38,6 +38,7 @@ impl Checkers {
         self.answers.read(entry);
         self.aborts.read(entry);
         self.data.read(entry);
+        self.liveness.read(entry);
     }
 
     /// After every moment.

@@ -9,7 +9,7 @@ use target_core::status::Status;
 use transport_srp::wire::cmd::TaskAttributeCode;
 
 use super::memory::{Shape, Slot};
-use super::{CALM_TIMEOUT_MS, Initiator, Stage};
+use super::{CALM_TIMEOUT_MS, Initiator, Stage, Step};
 use crate::sim::block;
 use crate::sim::journal::{End, Entry, Work};
 use crate::sim::scenario::Scenario;
@@ -19,6 +19,9 @@ const INQUIRY_BYTES: u16 = 96;
 const MOST_IMMEDIATE: usize = 8192;
 /// How often a connection may still end after calm has come: what was under way before.
 const MOST_RESTARTS: u32 = 20;
+
+/// Time before another try.
+const PAUSE_US: u64 = 20_000;
 
 /// A command under way.
 #[derive(Debug)]
@@ -257,6 +260,9 @@ impl Initiator {
         if !matches!(self.stage, Stage::Probing | Stage::Verifying) || self.checking.is_some() {
             return;
         }
+        if self.plans.iter().any(|(_, step)| *step == Step::TryAgain) {
+            return;
+        }
         let is_live = |channel| {
             let link = self.link_of(ChannelNumber(channel));
             link.is_some_and(|link| link.is_live)
@@ -284,10 +290,13 @@ impl Initiator {
             Outcome::Answered(answer) if answer.is_good() || is_probe => {
                 self.todo.pop_front();
             }
-            Outcome::Answered(answer) => assert!(
-                is_passing(&answer),
-                "{check:?} was answered with {answer} although nothing is wrong"
-            ),
+            Outcome::Answered(answer) => {
+                assert!(
+                    is_passing(&answer),
+                    "{check:?} was answered with {answer} although nothing is wrong"
+                );
+                self.plans.insert((now_us + PAUSE_US, Step::TryAgain));
+            }
             _ => {
                 self.restarts += 1;
                 assert!(
@@ -300,7 +309,7 @@ impl Initiator {
                 );
                 self.probe();
                 if is_probe && outcome == Outcome::Aborted {
-                    self.log_in(now_us);
+                    self.plans.insert((now_us, Step::LogIn));
                 }
             }
         }

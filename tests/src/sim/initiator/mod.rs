@@ -3,6 +3,7 @@
 mod command;
 mod link;
 mod memory;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -30,6 +31,9 @@ const MANAGEMENT_TIMEOUT_MS: u64 = 5_000;
 /// How long a command may take when nothing is wrong any more: longer than the longest stall of the disk.
 const CALM_TIMEOUT_MS: u64 = 60_000;
 
+/// How often somebody looks who has no connection.
+const IDLE_US: u64 = 20_000;
+
 /// What an initiator has in mind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -38,6 +42,8 @@ enum Step {
     Rejoin(ChannelNumber),
     /// After a goodbye.
     HangUp,
+    /// After an answer that asks for another try.
+    TryAgain,
 }
 
 /// How far an initiator has come.
@@ -229,7 +235,8 @@ impl Initiator {
     fn handle_timed_out(&mut self, request: RequestId, now_us: u64) {
         let Some(op) = self.ops.get(&request.0) else {
             // Task management has failed: only a new login helps.
-            return self.log_in(now_us);
+            self.plans.insert((now_us, Step::LogIn));
+            return;
         };
         let number = op.number;
         self.journal.write(Entry::TimedOut { op: number });
@@ -242,6 +249,9 @@ impl Initiator {
 
     fn carry_out(&mut self, step: Step, now_us: u64) {
         match step {
+            Step::Act if self.stage == Stage::Busy && !self.links.iter().any(|l| l.is_live) => {
+                self.plans.insert((now_us + IDLE_US, Step::Act));
+            }
             Step::Act if self.stage == Stage::Busy => {
                 self.act(now_us);
                 self.steps_left = self.steps_left.saturating_sub(1);
@@ -259,6 +269,7 @@ impl Initiator {
                 }
             }
             Step::HangUp => self.log_in(now_us),
+            Step::TryAgain => {}
         }
     }
 
@@ -275,100 +286,6 @@ impl Initiator {
     fn hang_up(&mut self, now_us: u64) {
         while !self.links.is_empty() {
             self.lose(|_| true, now_us);
-        }
-    }
-
-    /// The machine stops, and comes back with nothing.
-    fn die(&mut self, now_us: u64) {
-        for link in std::mem::take(&mut self.links) {
-            self.machine.handle_disconnected(link.channel);
-        }
-        self.run_machine(now_us);
-        assert!(self.ops.is_empty(), "a command outlives its initiator");
-        self.late.clear();
-        self.managements.clear();
-        self.refused_before += self.node.statistics().refused_requests;
-        (self.node, self.memory) = machine_room(self.index, self.path_mtu, &mut self.random);
-        self.plans.retain(|(_, step)| *step == Step::Act);
-        let back = now_us + self.random.below(3_000_000);
-        self.machine = Machine::new(self.options, self.channels);
-        self.plans.insert((back, Step::LogIn));
-    }
-
-    /// One step of a busy initiator.
-    fn act(&mut self, now_us: u64) {
-        let trouble = self.trouble;
-        let dice = self.random.below(1000);
-        let choices = [
-            trouble.abort,
-            trouble.manage,
-            trouble.death,
-            trouble.cut,
-            trouble.logout,
-        ];
-        let mut sum = 0;
-        let choice = choices.iter().position(|weight| {
-            sum += weight;
-            dice < sum
-        });
-        match choice {
-            Some(0) => self.abort_any(now_us),
-            Some(1) => self.manage_any(now_us),
-            Some(2) => self.die(now_us),
-            Some(3) => {
-                let nth = self.random.below(self.links.len() as u64) as usize;
-                if let Some(number) = self.links.get(nth).map(|link| link.number) {
-                    self.lose(|link| link.number == number, now_us);
-                }
-            }
-            Some(4) => {
-                self.machine.logout();
-                self.plans.insert((now_us + 200_000, Step::HangUp));
-            }
-            _ => {
-                for _ in 0..self.random.within(1, 4) {
-                    self.submit_any(now_us);
-                }
-            }
-        }
-    }
-
-    fn abort_any(&mut self, now_us: u64) {
-        let nth = self.random.below(self.ops.len() as u64) as usize;
-        if let Some((&tag, op)) = self.ops.iter().nth(nth) {
-            self.manage(op.channel, TaskFunction::AbortTask(RequestId(tag)), now_us);
-        }
-    }
-
-    fn manage_any(&mut self, now_us: u64) {
-        let lun = Lun::peripheral(self.random.below(self.luns.len() as u64) as u8);
-        let function = self.random.pick(&[
-            TaskFunction::AbortTaskSet(lun),
-            TaskFunction::ClearTaskSet(lun),
-            TaskFunction::LogicalUnitReset(lun),
-            TaskFunction::ClearAca(lun),
-        ]);
-        let channel = ChannelNumber(self.random.below(self.channels.into()) as u16);
-        self.manage(channel, function, now_us);
-    }
-
-    fn manage(&mut self, channel: ChannelNumber, function: TaskFunction, now_us: u64) {
-        let deadline = now_us / 1000 + MANAGEMENT_TIMEOUT_MS;
-        let mut out = [0; 64];
-        let sent = self
-            .machine
-            .task_management(channel, function, Some(deadline), &mut out);
-        match sent {
-            Ok((request, channel, len)) => {
-                self.managements.insert(request.0, (channel, function));
-                self.send(channel, &out[..len]);
-            }
-            // No credit is left for it: as bad as no answer.
-            Err(_) if self.link_of(channel).is_some_and(|link| link.is_live) => {
-                self.plans
-                    .insert((now_us + MANAGEMENT_TIMEOUT_MS * 1000, Step::LogIn));
-            }
-            Err(_) => {}
         }
     }
 
@@ -396,17 +313,6 @@ impl Initiator {
     pub(crate) fn credits(&self) -> impl Iterator<Item = (u16, i64)> {
         let live = self.links.iter().filter(|link| link.is_live);
         live.map(|link| (link.channel.0, self.machine.credits(link.channel)))
-    }
-
-    /// Goes for good: with a goodbye, or without.
-    pub(crate) fn leave(&mut self, now_us: u64) {
-        self.stage = Stage::Leaving;
-        if self.random.chance(500) {
-            self.machine.logout();
-            self.plans.insert((now_us + 200_000, Step::HangUp));
-        } else {
-            self.hang_up(now_us);
-        }
     }
 
     pub(crate) fn has_links(&self) -> bool {

@@ -1,0 +1,105 @@
+//! Ends and times: of a channel, of a connection, of patience.
+
+use target_core::command::ChannelId;
+use target_core::port::Channel as _;
+
+use super::{Phase, TargetSide};
+use crate::sim::journal::Entry;
+
+/// How long a goodbye may take.
+pub(super) const GOODBYE_US: u64 = 1_000_000;
+
+impl TargetSide {
+    /// Takes a channel out of the core; what runs for it is abandoned.
+    pub(super) fn forget(&mut self, link: u32) {
+        let Some(connection) = self.connections.get(&link) else {
+            return;
+        };
+        let (nexus, port) = (connection.nexus, connection.port);
+        self.target.channel_close(nexus, ChannelId(link));
+        self.journal.write(Entry::Closed { link });
+        if let Some(session) = self.sessions.get_mut(&port) {
+            session.links.retain(|&other| other != link);
+        }
+        self.close_session_if_empty(&port);
+    }
+
+    pub(super) fn end_connection(&mut self, link: u32, now_us: u64) {
+        let Some(connection) = self.connections.get_mut(&link) else {
+            return;
+        };
+        let was = std::mem::replace(&mut connection.phase, Phase::Draining);
+        if was == Phase::Draining {
+            return;
+        }
+        self.node.fail_queue_pair(connection.qp).ok();
+        self.node.disconnect(connection.cm, now_us).ok();
+        if was == Phase::Live {
+            self.forget(link);
+        }
+    }
+
+    pub(super) fn tend_endings(&mut self, now_us: u64) {
+        let links: Vec<_> = self.connections.keys().copied().collect();
+        for link in links {
+            let connection = &self.connections[&link];
+            let is_empty = connection.sends.is_empty();
+            match connection.phase {
+                Phase::Leaving(until)
+                    if now_us >= until || is_empty && !connection.channel.has_transmit() =>
+                {
+                    self.end_connection(link, now_us);
+                }
+                Phase::Draining if is_empty => {
+                    let counters = connection.channel.counters();
+                    self.past[0] += counters.immediate_writes;
+                    self.past[1] += counters.tables_fetched;
+                    self.past[2] += counters.credit_requests;
+                    self.node.destroy_queue_pair(connection.qp);
+                    self.connections.remove(&link);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn tend_times(&mut self, now_us: u64) {
+        let links: Vec<_> = self.connections.keys().copied().collect();
+        for link in links {
+            let channel = self.connections.get_mut(&link).map(|c| &mut c.channel);
+            if let Some(channel) = channel
+                && channel.poll_timeout().is_some_and(|at| at <= now_us / 1000)
+            {
+                channel.handle_timeout(now_us / 1000);
+                self.run_channel(link, now_us);
+            }
+        }
+    }
+
+    pub(crate) fn next_time(&self) -> Option<u64> {
+        let connections = self.connections.values().flat_map(|connection| {
+            let channel = connection.channel.poll_timeout().map(|ms| ms * 1000);
+            let leaving = match connection.phase {
+                Phase::Leaving(until) => Some(until),
+                _ => None,
+            };
+            let channel = channel.filter(|_| connection.phase == Phase::Live);
+            channel.into_iter().chain(leaving)
+        });
+        let node = self.node.poll_timeout();
+        let disk = self.disk.next_completion();
+        connections.chain(node).chain(disk).min()
+    }
+
+    /// The operator ends one channel, whichever `nth` chooses.
+    pub(crate) fn kick(&mut self, nth: u64, now_us: u64) {
+        let place = nth.checked_rem(self.connections.len() as u64).unwrap_or(0);
+        let Some(&link) = self.connections.keys().nth(place as usize) else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(&link) {
+            connection.channel.handle_shutdown();
+        }
+        self.run_channel(link, now_us);
+    }
+}

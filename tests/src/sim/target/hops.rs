@@ -1,0 +1,247 @@
+//! The hops of a command, in order, as the daemon's worker has them: completions in, core and disk in the middle,
+//! work requests out.
+
+use roce::{Completion, CompletionKind, RecvRequest, Status};
+use target_core::backend::Backend;
+use target_core::command::{TaskManagementFunction, TaskManagementResponse};
+use target_core::lun::Lun;
+use target_core::port::{Channel as _, ChannelEvent, CloseReason, Transmit};
+use target_core::target::Next;
+use transport_srp::Channel;
+
+use super::endings::GOODBYE_US;
+use super::nic::Returned;
+use super::{Phase, TargetSide};
+use crate::sim::journal::{Entry, Scope};
+
+impl TargetSide {
+    /// Hops 1 and 2.
+    pub(super) fn run_completions(&mut self, now_us: u64) -> bool {
+        let mut moved = false;
+        while let Some(completion) = self.node.poll_completion() {
+            moved = true;
+            let link = self.link_of(|c| c.qp == completion.qp);
+            match completion.kind {
+                CompletionKind::Recv | CompletionKind::RecvWriteWithImmediate => {
+                    self.handle_received(link, &completion, now_us);
+                }
+                CompletionKind::Send | CompletionKind::Write | CompletionKind::Read => {
+                    let link = link.expect("a connection of this queue pair");
+                    self.handle_sent(link, &completion, now_us);
+                }
+            }
+        }
+        self.refill();
+        moved
+    }
+
+    pub(super) fn handle_received(
+        &mut self,
+        link: Option<u32>,
+        completion: &Completion,
+        now_us: u64,
+    ) {
+        let mut buf = self.nic.take(completion.wr_id);
+        buf.truncate(completion.length as usize);
+        let connection = link.and_then(|link| self.connections.get_mut(&link));
+        if let (Some(link), Some(connection)) = (link, connection)
+            && completion.status == Status::Success
+            && connection.phase == Phase::Live
+        {
+            connection.channel.handle_recv(buf, now_us / 1000);
+            self.run_channel(link, now_us);
+        }
+    }
+
+    pub(super) fn handle_sent(&mut self, link: u32, completion: &Completion, now_us: u64) {
+        let Some(connection) = self.connections.get_mut(&link) else {
+            return;
+        };
+        let returned = connection.sends.complete(completion.wr_id, &mut self.nic);
+        if completion.status != Status::Success {
+            return self.end_connection(link, now_us);
+        }
+        for returned in returned {
+            if let Returned::Pulled(exchange, buf) = returned {
+                connection.channel.handle_pulled(exchange, buf);
+            }
+        }
+        self.run_channel(link, now_us);
+    }
+
+    pub(super) fn refill(&mut self) {
+        let layout = self.pools.layout;
+        while let Some(mut buf) = self.pools.receives.take(layout.slot_len) {
+            assert!(buf.set_window(layout.window_start, self.pools.recv_len));
+            let sge = self.nic.hold(buf);
+            let request = RecvRequest {
+                wr_id: sge.address,
+                sges: &[sge],
+            };
+            let posted = self.node.post_shared_recv(self.receives, &request);
+            posted.unwrap_or_else(|error| panic!("a receive is not taken: {error}"));
+        }
+    }
+
+    /// Hops 2 and 3.
+    pub(super) fn run_channel(&mut self, link: u32, now_us: u64) {
+        while let Some(connection) = self.connections.get_mut(&link)
+            && let Some(event) = connection.channel.poll_event()
+        {
+            let nexus = connection.nexus;
+            match event {
+                ChannelEvent::Command(command) => {
+                    self.journal.write(Entry::Arrived {
+                        link,
+                        exchange: command.exchange.0,
+                        tag: command.tag,
+                    });
+                    self.target.submit(nexus, command);
+                }
+                ChannelEvent::TaskManagement(request) => {
+                    self.journal.write(Entry::ManagementArrived {
+                        link,
+                        exchange: request.exchange.0,
+                        lun: number(request.lun),
+                        scope: scope(request.function),
+                    });
+                    self.target.task_management(nexus, request);
+                }
+                ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
+                ChannelEvent::Recycle(buf) => drop(buf),
+                ChannelEvent::Close(reason) => {
+                    let is_fault = matches!(reason, CloseReason::Protocol(_));
+                    assert!(!is_fault, "an initiator broke the protocol: {reason:?}");
+                    if connection.phase == Phase::Live {
+                        connection.phase = Phase::Leaving(now_us + GOODBYE_US);
+                        self.forget(link);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hops 3 to 6.
+    pub(super) fn settle(&mut self) -> bool {
+        let mut moved = false;
+        loop {
+            let mut quiet = true;
+            while let Some(completion) = self.disk.poll() {
+                self.target.complete(completion);
+                quiet = false;
+            }
+            while let Some(next) = self.target.poll_next() {
+                self.carry_out(next);
+                quiet = false;
+            }
+            moved |= !quiet;
+            if quiet {
+                return moved;
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, next: Next) {
+        match next {
+            Next::Execute(request) => self.disk.submit(request),
+            Next::Cancel(task) => self.disk.cancel(task),
+            Next::PullDataOut {
+                channel,
+                exchange,
+                task,
+                offset,
+                buf,
+            } => {
+                let channel = self.channel(channel.0);
+                channel.pull_data_out(exchange, task, offset, buf);
+            }
+            Next::Done {
+                channel,
+                exchange,
+                outcome,
+                ..
+            } => {
+                let (link, number) = (channel.0, exchange.0);
+                self.journal.write(Entry::Finished {
+                    link,
+                    exchange: number,
+                });
+                self.channel(link).handle_outcome(exchange, outcome);
+            }
+            Next::Aborted { channel, exchange } => {
+                let (link, number) = (channel.0, exchange.0);
+                self.journal.write(Entry::Stopped {
+                    link,
+                    exchange: number,
+                });
+                self.channel(link).handle_aborted(exchange);
+            }
+            Next::TaskManagementDone {
+                channel,
+                exchange,
+                response,
+            } => {
+                let (link, number) = (channel.0, exchange.0);
+                self.journal.write(Entry::ManagementFinished {
+                    link,
+                    exchange: number,
+                    is_done: response == TaskManagementResponse::FunctionComplete,
+                });
+                self.channel(link)
+                    .handle_task_management(exchange, response);
+            }
+        }
+    }
+
+    pub(super) fn channel(&mut self, link: u32) -> &mut Channel {
+        let connection = self.connections.get_mut(&link);
+        let connection = connection.filter(|connection| connection.phase == Phase::Live);
+        &mut connection
+            .expect("the core speaks to a channel that lives")
+            .channel
+    }
+
+    /// Hop 7.
+    pub(super) fn transmit(&mut self) -> bool {
+        let mut moved = false;
+        for connection in self.connections.values_mut() {
+            if connection.phase == Phase::Draining {
+                continue;
+            }
+            let (node, nic) = (&mut self.node, &mut self.nic);
+            while let Some(transmit) = connection.channel.poll_transmit() {
+                moved = true;
+                match transmit {
+                    Transmit::Respond {
+                        data,
+                        segments,
+                        message,
+                    } => connection.sends.respond(node, nic, data, segments, message),
+                    Transmit::Pull {
+                        exchange,
+                        buf,
+                        segments,
+                    } => connection.sends.pull(node, nic, exchange, buf, segments),
+                }
+            }
+        }
+        moved
+    }
+}
+
+fn number(lun: Lun) -> u8 {
+    lun.flat()
+        .and_then(|flat| flat.try_into().ok())
+        .unwrap_or(u8::MAX)
+}
+
+fn scope(function: TaskManagementFunction) -> Scope {
+    match function {
+        TaskManagementFunction::AbortTask { tag } => Scope::Task(tag),
+        TaskManagementFunction::AbortTaskSet => Scope::Nexus,
+        TaskManagementFunction::ClearTaskSet | TaskManagementFunction::LogicalUnitReset => {
+            Scope::Everybody
+        }
+        TaskManagementFunction::ClearAca | TaskManagementFunction::Unknown(_) => Scope::Nothing,
+    }
+}
