@@ -123,7 +123,7 @@ impl Engine {
         if settings.fixed_buffers {
             ring.add_arena(arena)?;
         }
-        let bell = eventfd(0, EventfdFlags::CLOEXEC)
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| RingError::io("making an eventfd")(error.into()))?;
         let mut watches = Watches::default();
         let how = How::Read(take_bounce(&bounce, EVENT_BYTES)?);
@@ -204,18 +204,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps an eight-byte read posted on an eventfd, a completion channel or a pipe, and wakes the worker
-    /// with what it read. The descriptor must be blocking: the kernel then waits for it by itself, where a
-    /// non-blocking one would end the read at once.
+    /// Reads eight bytes from an eventfd, a completion channel or a pipe whenever it has some, and wakes the worker
+    /// with what it read. The descriptor must not block: some kernels hand a read that could block to a thread.
     ///
     /// # Errors
-    /// `InvalidInput` for a non-blocking descriptor, `AlreadyExists` for a token in use, `OutOfMemory` when
+    /// `InvalidInput` for a blocking descriptor, `AlreadyExists` for a token in use, `OutOfMemory` when
     /// the bounce pool has no buffer for the read, or the kernel's.
     pub fn watch_read(&mut self, fd: impl AsFd, token: u64) -> io::Result<()> {
-        if fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK) {
+        if !fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "a watched read needs a blocking descriptor: clear O_NONBLOCK, or poll it",
+                "a watched read needs a descriptor that does not block: set O_NONBLOCK, or poll it",
             ));
         }
         let buf = self.bounce.take(EVENT_BYTES);
@@ -275,7 +274,8 @@ impl Engine {
     fn handle_completion(&mut self, completion: Completion) {
         match Target::from_user_data(completion.user_data) {
             Target::Operation(key) => self.handle_step(key, completion.result),
-            Target::Watch(key) => {
+            // A poll that failed tells it for the read that was linked to it.
+            Target::Watch(key) | Target::PollOfWatch(key) => {
                 let audience = self
                     .watches
                     .handle_completion(&mut self.ring, key, completion);

@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use io_uring::squeue::Entry;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::types::CancelBuilder;
 use io_uring::{IoUring, cqueue, opcode};
 use iobuf::Arena;
@@ -127,7 +127,8 @@ struct FixedArena {
 impl Ring {
     /// Must be called on the thread that will use the ring. `files` is the length of the file table.
     pub(crate) fn new(entries: u32, files: u32) -> Result<Self, RingError> {
-        let (uring, mut features) = set_up(entries)?;
+        // Linked entries need room for two.
+        let (uring, mut features) = set_up(entries.max(2))?;
         register_files(&uring, files)?;
         let fd = RingFd::new(&uring);
         features.registered_ring = fd.is_registered();
@@ -209,6 +210,33 @@ impl Ring {
         }
     }
 
+    /// Queues two entries that reach the kernel together, the second linked to the first. The first is told of only
+    /// when it fails, and then the second is not: one completion comes for both.
+    ///
+    /// # Safety
+    /// As for [`Ring::push`], until that completion.
+    pub(crate) unsafe fn push_linked(&mut self, first: Entry, second: Entry) {
+        self.outstanding += 1;
+        self.counters.submitted += 2;
+        let pair = [first.flags(Flags::IO_LINK | Flags::SKIP_SUCCESS), second];
+        // SAFETY: the caller's promise.
+        let is_queued = self.backlog.is_empty()
+            && unsafe { self.uring.submission().push_multiple(&pair) }.is_ok();
+        if !is_queued {
+            self.backlog.extend(pair);
+        }
+    }
+
+    /// Takes both entries of [`Ring::push_linked`] back, by the user data of the second. False when they have
+    /// reached the kernel's queue.
+    pub(crate) fn retract_linked(&mut self, first: u64, second: u64) -> bool {
+        let is_waiting = self.retract(second);
+        if is_waiting {
+            self.backlog.retain(|entry| entry.get_user_data() != first);
+        }
+        is_waiting
+    }
+
     /// Takes an entry back that has not reached the kernel's queue. False when it has.
     pub(crate) fn retract(&mut self, user_data: u64) -> bool {
         let found = self
@@ -266,12 +294,19 @@ impl Ring {
     /// Moves the backlog to the queue and returns how many entries are in it.
     fn fill(&mut self) -> u32 {
         let mut queue = self.uring.submission();
+        self.backlog.make_contiguous();
         while let Some(entry) = self.backlog.front() {
-            // SAFETY: whoever gave the entry to `push` promised for it.
-            if unsafe { queue.push(entry) }.is_err() {
+            // A linked entry goes together with the next one, or the link ends where the submission does.
+            let count = match Target::from_user_data(entry.get_user_data()) {
+                Target::PollOfWatch(_) => 2,
+                _ => 1,
+            };
+            let together = &self.backlog.as_slices().0[..count.min(self.backlog.len())];
+            // SAFETY: whoever gave the entries to `push` or `push_linked` promised for them.
+            if unsafe { queue.push_multiple(together) }.is_err() {
                 break;
             }
-            self.backlog.pop_front();
+            self.backlog.drain(..count.min(self.backlog.len()));
         }
         // The queue has at most 32768 entries.
         queue.len() as u32

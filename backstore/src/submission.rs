@@ -18,6 +18,8 @@ const KEEP_SIZE: i32 = libc::FALLOC_FL_KEEP_SIZE;
 pub(crate) enum Target {
     Operation(Key),
     Watch(Key),
+    /// The poll that a watch's read is linked to; it tells only that it failed, and the read then tells nothing.
+    PollOfWatch(Key),
     /// The answer to a cancellation, which tells nothing: the cancelled entry has its own completion.
     Nothing,
 }
@@ -25,6 +27,7 @@ pub(crate) enum Target {
 const OPERATION: u64 = 0;
 const WATCH: u64 = 1;
 const NOTHING: u64 = 2;
+const POLL_OF_WATCH: u64 = 3;
 
 impl Target {
     pub(crate) fn user_data(self) -> u64 {
@@ -33,6 +36,7 @@ impl Target {
         match self {
             Self::Operation(key) => pack(OPERATION, key),
             Self::Watch(key) => pack(WATCH, key),
+            Self::PollOfWatch(key) => pack(POLL_OF_WATCH, key),
             Self::Nothing => NOTHING << 48,
         }
     }
@@ -46,6 +50,7 @@ impl Target {
         match user_data >> 48 {
             OPERATION => Self::Operation(key),
             WATCH => Self::Watch(key),
+            POLL_OF_WATCH => Self::PollOfWatch(key),
             _ => Self::Nothing,
         }
     }
@@ -122,7 +127,12 @@ mod tests {
             index: u32::MAX,
             generation: u16::MAX,
         };
-        for target in [Target::Operation(key), Target::Watch(key), Target::Nothing] {
+        for target in [
+            Target::Operation(key),
+            Target::Watch(key),
+            Target::PollOfWatch(key),
+            Target::Nothing,
+        ] {
             assert_eq!(Target::from_user_data(target.user_data()), target);
         }
     }

@@ -41,7 +41,10 @@ pub(crate) enum Audience {
 /// How a descriptor is watched.
 #[derive(Debug)]
 pub(crate) enum How {
-    /// One read is always posted. The kernel writes to the buffer until its completion.
+    /// A poll is always posted, and a read linked to it. The kernel writes to the buffer until the read's completion.
+    ///
+    /// A read alone would do on kernels that poll for it by themselves; Linux 6.1 first tries a completion channel
+    /// more than a hundred times and then gives it to a thread.
     Read(Buf),
     /// A multishot poll.
     Poll,
@@ -87,15 +90,25 @@ impl Watches {
         let Some(key) = self.find(Audience::Worker(token)) else {
             return;
         };
+        let Some(watch) = self.table.get_mut(key) else {
+            return;
+        };
         let user_data = Target::Watch(key).user_data();
-        if ring.retract(user_data) {
+        let poll = Target::PollOfWatch(key).user_data();
+        let is_waiting = match watch.how {
+            How::Read(_) => ring.retract_linked(poll, user_data),
+            How::Poll => ring.retract(user_data),
+        };
+        if is_waiting {
             self.table.remove(key);
             return;
         }
-        if let Some(watch) = self.table.get_mut(key) {
-            watch.audience = Audience::Nobody;
-        }
-        ring.cancel(user_data);
+        watch.audience = Audience::Nobody;
+        // A read that waits for its poll ends with it.
+        ring.cancel(match watch.how {
+            How::Read(_) => poll,
+            How::Poll => user_data,
+        });
     }
 
     /// Takes a completion, arms the watch again unless it is over, and tells whom it was for.
@@ -109,6 +122,11 @@ impl Watches {
             return Audience::Nobody;
         };
         let audience = watch.audience;
+        // Somebody else has read it.
+        if completion.result == -libc::EAGAIN && audience != Audience::Nobody {
+            self.arm(ring, key);
+            return Audience::Nobody;
+        }
         let outcome = watch.how.outcome(completion.result);
         if let Audience::Worker(token) = audience {
             self.woken.push_back(Woken {
@@ -146,9 +164,15 @@ impl Watches {
             return;
         };
         let entry = watch.entry().user_data(Target::Watch(key).user_data());
-        // SAFETY: the entry names the watch's own duplicate descriptor and its buffer, which nobody else has;
-        // the watch stays in the table until the entry's last completion.
-        unsafe { ring.push(entry) };
+        let poll = watch.poll().build();
+        let poll = poll.user_data(Target::PollOfWatch(key).user_data());
+        match watch.how {
+            // SAFETY: the entries name the watch's own duplicate descriptor and its buffer, which nobody else has;
+            // the watch stays in the table until their completion.
+            How::Read(_) => unsafe { ring.push_linked(poll, entry) },
+            // SAFETY: as above, without a buffer.
+            How::Poll => unsafe { ring.push(entry) },
+        }
     }
 }
 
@@ -160,10 +184,12 @@ impl Watch {
                 // A descriptor with a position of its own is read there.
                 .offset(u64::MAX)
                 .build(),
-            How::Poll => opcode::PollAdd::new(fd, libc::POLLIN as u32)
-                .multi(true)
-                .build(),
+            How::Poll => self.poll().multi(true).build(),
         }
+    }
+
+    fn poll(&self) -> opcode::PollAdd {
+        opcode::PollAdd::new(types::Fd(self.fd.as_raw_fd()), libc::POLLIN as u32)
     }
 }
 

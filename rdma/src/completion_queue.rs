@@ -10,7 +10,7 @@ use crate::{soft, verbs};
 
 /// Events of completion queues. Clones are the same channel.
 ///
-/// An event is eight bytes on the descriptor, which blocks, so that a ring can wait in its read. Either a
+/// An event is eight bytes on the descriptor, which does not block. Either a
 /// ring reads it, and the number goes to [`CompletionChannel::event_from_raw`]; or
 /// [`CompletionChannel::next_event`] reads it.
 ///

@@ -1,6 +1,7 @@
 //! Where completion queues report that they have something.
 
 use std::cell::RefCell;
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::rc::{Rc, Weak};
@@ -8,13 +9,13 @@ use std::rc::{Rc, Weak};
 use rdma_sys as sys;
 
 use super::cq::QueueInner;
-use super::device::Device;
+use super::device::{Device, set_nonblocking};
 use crate::completion::CompletionQueueId;
 use crate::error::Error;
 
 /// Events of completion queues. Clones are the same channel.
 ///
-/// An event is eight bytes on the descriptor, which blocks, so that a ring can wait in its read. Either a
+/// An event is eight bytes on the descriptor, which does not block. Either a
 /// ring reads it, and the number goes to [`CompletionChannel::event_from_raw`]; or
 /// [`CompletionChannel::next_event`] reads it.
 #[derive(Clone, Debug)]
@@ -33,11 +34,13 @@ impl CompletionChannel {
         // SAFETY: the context is open, and the channel keeps it open.
         let raw = unsafe { (context.verbs.ibv_create_comp_channel)(context.raw.as_ptr()) };
         let raw = NonNull::new(raw).ok_or_else(|| Error::last("ibv_create_comp_channel"))?;
-        Ok(Self(Rc::new(ChannelInner {
+        let channel = Self(Rc::new(ChannelInner {
             raw,
             device: device.clone(),
             queues: RefCell::default(),
-        })))
+        }));
+        set_nonblocking(channel.fd())?;
+        Ok(channel)
     }
 
     pub(crate) fn event_from_raw(&self, raw: u64) -> Option<CompletionQueueId> {
@@ -50,9 +53,6 @@ impl CompletionChannel {
     }
 
     pub(crate) fn next_event(&self) -> Result<Option<CompletionQueueId>, Error> {
-        if !self.has_event()? {
-            return Ok(None);
-        }
         let mut raw = 0_u64;
         let fd = self.fd().as_raw_fd();
         // SAFETY: the call writes at most the eight bytes of `raw`.
@@ -60,19 +60,10 @@ impl CompletionChannel {
         if len == size_of::<u64>().cast_signed() {
             return Ok(self.event_from_raw(raw));
         }
-        Err(Error::last("read of a completion channel"))
-    }
-
-    fn has_event(&self) -> Result<bool, Error> {
-        let mut poll = libc::pollfd {
-            fd: self.fd().as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: the call reads and writes the one structure that it is given, and returns at once.
-        match unsafe { libc::poll(&raw mut poll, 1, 0) } {
-            -1 => Err(Error::last("poll of a completion channel")),
-            ready => Ok(ready > 0),
+        let error = io::Error::last_os_error();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Ok(None),
+            _ => Err(Error::call("read of a completion channel", error)),
         }
     }
 

@@ -179,7 +179,8 @@ fn an_engine_that_goes_takes_nothing_with_it() {
     let (stuck, medium) = rig.attach_ram(MIB);
     medium.stall(true);
     rig.submit(stuck, read(&rig));
-    let (reader, _writer) = io::pipe().expect("pipe");
+    let flags = rustix::pipe::PipeFlags::NONBLOCK;
+    let (reader, _writer) = rustix::pipe::pipe_with(flags).expect("pipe");
     rig.engine.watch_read(&reader, 1).expect("watch");
     rig.engine.watch_poll(&reader, 2).expect("watch");
     for n in 0..16 {

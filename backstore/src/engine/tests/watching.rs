@@ -1,12 +1,18 @@
 //! Everything else that a worker waits for.
 
 use super::*;
-use std::io::pipe;
 use std::os::fd::OwnedFd;
 use std::thread;
 
+use rustix::pipe::PipeFlags;
+
 fn event() -> OwnedFd {
-    eventfd(0, EventfdFlags::CLOEXEC).expect("eventfd")
+    eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("eventfd")
+}
+
+/// A pipe whose ends do not block.
+fn pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("pipe")
 }
 
 fn ring_it(fd: &OwnedFd, count: u64) {
@@ -69,7 +75,7 @@ fn a_sleeping_engine_is_woken_from_another_thread() {
 #[test]
 fn the_end_of_a_pipe_ends_its_watch() {
     let mut rig = Rig::new();
-    let (reader, writer) = pipe().expect("pipe");
+    let (reader, writer) = pipe();
     rig.engine.watch_read(&reader, 5).expect("watch");
     rustix::io::write(&writer, &[1, 0, 0]).expect("write");
     let expected = Woken {
@@ -88,7 +94,7 @@ fn the_end_of_a_pipe_ends_its_watch() {
 #[test]
 fn a_polled_descriptor_wakes_for_each_arrival() {
     let mut rig = Rig::new();
-    let (reader, writer) = pipe().expect("pipe");
+    let (reader, writer) = pipe();
     rig.engine.watch_poll(&reader, 3).expect("watch");
     for _ in 0..3 {
         rustix::io::write(&writer, &[1]).expect("write");
@@ -142,7 +148,7 @@ fn a_watch_that_was_never_submitted_ends_too() {
 #[test]
 fn a_watch_outlives_the_descriptor_it_was_given() {
     let mut rig = Rig::new();
-    let (reader, writer) = pipe().expect("pipe");
+    let (reader, writer) = pipe();
     rig.engine.watch_read(&reader, 1).expect("watch");
     drop(reader);
     // Takes the number that was just given back.
@@ -154,7 +160,7 @@ fn a_watch_outlives_the_descriptor_it_was_given() {
 #[test]
 fn what_cannot_be_watched_is_refused() {
     let mut rig = Rig::new();
-    let fd = eventfd(0, EventfdFlags::NONBLOCK).expect("eventfd");
+    let fd = eventfd(0, EventfdFlags::CLOEXEC).expect("eventfd");
     let error = rig.engine.watch_read(&fd, 1).expect_err("must be refused");
     assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     rig.engine.watch_poll(&fd, 1).expect("watch");
