@@ -29,6 +29,7 @@ fn start_worker(
             ..MemorySettings::default()
         },
         fabric,
+        fixed_buffers: true,
     };
     worker::start(settings, mailbox)
         .context("the data plane cannot start; srptgt doctor says what is missing")

@@ -54,6 +54,8 @@ pub struct WorkerSettings {
     pub memory: MemorySettings,
     /// What portals listen on that do not choose.
     pub fabric: FabricKind,
+    /// Whether the ring keeps the memory of the data path mapped, which counts against RLIMIT_MEMLOCK.
+    pub fixed_buffers: bool,
 }
 
 /// Why a worker could not start.
@@ -135,7 +137,11 @@ impl Worker {
             source,
         })?;
         let bounce = memory.bounce.clone();
-        let mut engine = Engine::new(EngineSettings::default(), &memory.arena, bounce)?;
+        let ring = EngineSettings {
+            fixed_buffers: settings.fixed_buffers,
+            ..EngineSettings::default()
+        };
+        let mut engine = Engine::new(ring, &memory.arena, bounce)?;
         engine.watch_poll(mailbox.fd(), wakes::MAILBOX)?;
         Ok(Self {
             connections: Connections::default(),
