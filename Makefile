@@ -1,7 +1,15 @@
-# Names only: what each one does is in `cargo xtask`. The packages come first because cargo needs a linker.
+# Names only: what each one does is in `cargo xtask`, and for the demonstration in the program itself. The packages of
+# the test bed come first because cargo needs a linker.
 
-.PHONY: demo test bench fuzz
+.PHONY: demo demo-vm test bench fuzz
 
-demo test bench fuzz:
+demo:
+	@cargo run --quiet --release --package srptgt -- demo
+
+demo-vm:
+	@testbed/packages.sh
+	@cargo xtask demo
+
+test bench fuzz:
 	@testbed/packages.sh
 	@cargo xtask $@

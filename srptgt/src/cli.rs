@@ -13,6 +13,7 @@ use crate::paths::{API_VARIABLE, Paths};
 
 mod access;
 mod cell;
+mod demo;
 mod doctor;
 mod export;
 mod generate;
@@ -67,6 +68,8 @@ enum Output {
 enum Command {
     /// Run the daemon: SIGTERM ends it when commands in flight have ended, SIGHUP reads the configuration again
     Serve(serve::Serve),
+    /// Show target and initiators on loopback: access control, verified I/O, figures
+    Demo(demo::Demo),
     /// LUNs and where their bytes are
     #[command(subcommand)]
     Lun(lun::Lun),
@@ -222,6 +225,7 @@ fn dispatch(cli: Cli, start_worker: StartWorker) -> Outcome {
     runtime.block_on(async {
         match cli.command {
             Command::Serve(serve) => serve.run(paths, start_worker).await,
+            Command::Demo(demo) => demo.run(context.output).await,
             Command::Lun(lun) => lun.run(&context).await,
             Command::Host(host) => host.run(&context).await,
             Command::Map(map) => map.run(&context).await,

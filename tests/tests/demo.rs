@@ -1,4 +1,4 @@
-//! The demonstration of `make demo` does not lie.
+//! The demonstration of `make demo-vm` does not lie.
 
 use std::process::Command;
 

@@ -37,7 +37,7 @@ pub(crate) async fn pending(context: &Context) -> Outcome {
 }
 
 /// Not a table: what is to be typed must not be broken into lines.
-fn refused(answer: &Value) -> String {
+pub(super) fn refused(answer: &Value) -> String {
     let entries: Vec<_> = list(answer, "").iter().map(entry).collect();
     if entries.is_empty() {
         "nobody was refused\n".to_owned()

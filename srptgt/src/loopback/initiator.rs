@@ -1,0 +1,86 @@
+//! An initiator: a thread with a fabric and a session of its own.
+
+use std::sync::mpsc;
+use std::thread;
+
+use initiator::{ConnectError, ConnectOptions, Session};
+use rdma::{Fabric, SoftConfig};
+use tokio::sync::oneshot;
+
+use crate::identity::Guid;
+
+type Task = Box<dyn FnOnce(&mut Session) + Send>;
+
+/// A session that is logged in. It logs out when [`Initiator::log_out`] is called, or when this is dropped.
+#[derive(Debug)]
+pub struct Initiator {
+    tasks: mpsc::Sender<Task>,
+    ended: oneshot::Receiver<()>,
+}
+
+/// The initiator's thread panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the initiator's thread ended by itself; this is a defect, please report it")]
+pub struct InitiatorGone;
+
+impl Initiator {
+    /// Logs in from the address that the options name, over a port with this GUID.
+    ///
+    /// # Errors
+    /// The target's reason for its refusal, or what is missing here.
+    pub async fn log_in(options: ConnectOptions, port_guid: Guid) -> Result<Self, ConnectError> {
+        let (tell, told) = oneshot::channel();
+        let (tasks, queue) = mpsc::channel::<Task>();
+        let (end, ended) = oneshot::channel();
+        let config = SoftConfig {
+            addresses: options.source.iter().map(|source| source.ip()).collect(),
+            port_guid: Some(port_guid.value()),
+            ..SoftConfig::default()
+        };
+        let thread = thread::Builder::new().name("initiator".to_owned());
+        let body = move || {
+            // A fabric belongs to the thread that makes it.
+            match Session::connect_on(&Fabric::soft(config), &options) {
+                Ok(session) => {
+                    let _ = tell.send(Ok(()));
+                    serve(session, &queue);
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+            drop(end);
+        };
+        thread.spawn(body).map_err(ConnectError::Memory)?;
+        let gone = || std::io::Error::other(InitiatorGone);
+        told.await
+            .unwrap_or_else(|_| Err(ConnectError::Memory(gone())))?;
+        Ok(Self { tasks, ended })
+    }
+
+    /// Lets the session do something, and waits for the result.
+    ///
+    /// # Errors
+    /// The thread panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session) -> T + Send + 'static,
+    ) -> Result<T, InitiatorGone> {
+        let (tell, told) = oneshot::channel();
+        let task: Task = Box::new(move |session| drop(tell.send(work(session))));
+        self.tasks.send(task).map_err(|_| InitiatorGone)?;
+        told.await.map_err(|_| InitiatorGone)
+    }
+
+    /// Logs out, and waits until the address is free again.
+    pub async fn log_out(self) {
+        drop(self.tasks);
+        // The sender is dropped unsent; that is the message.
+        let _ = self.ended.await;
+    }
+}
+
+fn serve(mut session: Session, queue: &mpsc::Receiver<Task>) {
+    for task in queue {
+        task(&mut session);
+    }
+    session.logout();
+}
