@@ -37,7 +37,7 @@ pub(super) enum Phase {
         /// When patience ends.
         until: Duration,
     },
-    /// Disconnected; the NIC gives back its buffers until then.
+    /// Disconnected; the NIC gives back its buffers, and the peer hears of the end, until then.
     Draining {
         /// When patience ends.
         until: Duration,
@@ -86,6 +86,9 @@ pub(super) struct Connection {
     pub(super) sending: bool,
     /// The channel waits for a time.
     pub(super) timed: bool,
+    /// The peer knows that the connection has ended. Until then the connection manager repeats it, as long as its end
+    /// of the connection is kept.
+    pub(super) parted: bool,
     /// Arrival of the command of each exchange, by place.
     started: Vec<Duration>,
 }
@@ -116,6 +119,7 @@ impl Connection {
             blocked: false,
             sending: false,
             timed: false,
+            parted: false,
             started: Vec::new(),
         }
     }

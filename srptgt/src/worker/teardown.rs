@@ -61,8 +61,8 @@ impl Worker {
 
     fn disconnect(&mut self, number: u32) {
         if let Some(connection) = self.connections.get_mut(number) {
-            // The peer may have disconnected already.
-            let _ = connection.cm.disconnect();
+            // What cannot be disconnected has been already.
+            connection.parted |= connection.cm.disconnect().is_err();
             connection.phase = Phase::Draining {
                 until: self.now + DRAIN,
             };
@@ -189,7 +189,8 @@ impl Worker {
                     self.connections.mark_ending(number);
                 }
                 Phase::Draining { until } => {
-                    if queue_pair.is_drained() || self.now >= until {
+                    let quiet = queue_pair.is_drained() && connection.parted;
+                    if quiet || self.now >= until {
                         self.connections.remove(number);
                     } else {
                         self.connections.mark_ending(number);

@@ -168,9 +168,13 @@ impl Worker {
     }
 
     fn end_of_cm(&mut self, id: rdma::ConnectionId, why: &str) {
-        if let Some(number) = self.connections.of_cm(id) {
-            self.end_connection(number, why);
+        let Some(number) = self.connections.of_cm(id) else {
+            return;
+        };
+        if let Some(connection) = self.connections.get_mut(number) {
+            connection.parted = true;
         }
+        self.end_connection(number, why);
     }
 
     fn handle_device_removal(&mut self, id: rdma::ConnectionId) {
@@ -184,9 +188,7 @@ impl Worker {
                 .events()
                 .send(Event::PortalDown { portal, error });
         }
-        if let Some(number) = self.connections.of_cm(id) {
-            self.end_connection(number, "its RDMA device was removed");
-        }
+        self.end_of_cm(id, "its RDMA device was removed");
     }
 }
 
