@@ -17,7 +17,7 @@ use transport_srp::wire::logout::LogoutReason;
 use transport_srp::wire::{Cmd, Iu, LoginRej, LoginReq, LoginRsp, TLogout};
 
 /// Nothing here takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const PATIENCE_MS: u32 = 10_000;
 
 pub(crate) struct Attacker {
@@ -194,6 +194,21 @@ impl Channel {
         self.next += 1;
         self.send(&bytes(&plain(tag)));
         assert_eq!(self.response(what).tag, tag, "{what}");
+    }
+
+    /// The channel still works, or has ended with the protocol's goodbye.
+    #[track_caller]
+    pub(crate) fn assert_alive_or_ended(&mut self, what: &str) {
+        if self.raw.send(&bytes(&plain(0xa12_0000))).is_ok() {
+            let answer = self.answer();
+            assert!(
+                matches!(
+                    answer,
+                    Answer::Response(_) | Answer::Logout(_) | Answer::Gone
+                ),
+                "{what}: {answer:?}"
+            );
+        }
     }
 
     /// The target says goodbye for this reason, and ends the connection.
