@@ -4,7 +4,8 @@
 .PHONY: demo demo-vm test bench fuzz
 
 demo:
-	@cargo run --quiet --release --package srptgt -- demo
+	@command -v cc > /dev/null || testbed/packages.sh
+	@cargo run --release --package srptgt -- demo
 
 demo-vm:
 	@testbed/packages.sh
