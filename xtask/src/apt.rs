@@ -10,7 +10,6 @@ use anyhow::{Context, Result};
 
 use crate::repository::{output_of, run};
 
-const HOST: &str = "http://deb.debian.org";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A suite of Debian's archive.
@@ -37,16 +36,41 @@ impl Suite {
         }
     }
 
-    /// `SRPTGT_DEBIAN_MIRROR` names another place for the main archive, `SRPTGT_DEBIAN_SECURITY_MIRROR` for the
-    /// security archive.
-    fn source(self) -> String {
+    /// The machine's own apt knows where the archive is; `SRPTGT_DEBIAN_MIRROR` names another place for the main archive,
+    /// `SRPTGT_DEBIAN_SECURITY_MIRROR` for the security archive.
+    fn source(self) -> Result<String> {
         let variable = match self.archive {
             "debian" => "SRPTGT_DEBIAN_MIRROR",
             _ => "SRPTGT_DEBIAN_SECURITY_MIRROR",
         };
-        let mirror = env::var(variable).unwrap_or_else(|_| format!("{HOST}/{}", self.archive));
-        format!("deb [signed-by={KEYRING}] {mirror} {} main\n", self.name)
+        let mirror = match env::var(variable) {
+            Ok(mirror) => mirror,
+            Err(_) => mirror_of(self.archive, &known_archives()?).with_context(|| {
+                format!(
+                    "apt knows no mirror of the archive {}: run apt-get update, or set {variable}",
+                    self.archive
+                )
+            })?,
+        };
+        Ok(format!(
+            "deb [signed-by={KEYRING}] {mirror} {} main\n",
+            self.name
+        ))
     }
+}
+
+/// The archives that the machine's apt has the lists of, one to a line.
+fn known_archives() -> Result<String> {
+    let mut apt = Command::new("apt-get");
+    apt.args(["indextargets", "--format", "$(REPO_URI)"]);
+    output_of(apt)
+}
+
+/// The first of the archives whose folder has this name.
+fn mirror_of(archive: &str, known: &str) -> Option<String> {
+    let mut mirrors = known.lines().map(|line| line.trim().trim_end_matches('/'));
+    let found = mirrors.find(|mirror| mirror.rsplit('/').next() == Some(archive));
+    found.map(str::to_owned)
 }
 
 /// An apt that knows some suites and touches nothing of the machine's.
@@ -63,7 +87,10 @@ impl Apt {
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(state.join(part))?;
         }
-        let sources: String = suites.iter().map(|suite| suite.source()).collect();
+        let sources: String = suites
+            .iter()
+            .map(|suite| suite.source())
+            .collect::<Result<_>>()?;
         fs::write(state.join("sources.list"), &sources)?;
         let config = state.join("apt.conf");
         fs::write(&config, Self::configuration(&state))?;
@@ -113,5 +140,24 @@ impl Apt {
     /// Downloads the newest version of a package.
     pub(crate) fn download(&self, package: &str) -> Result<()> {
         run(self.command("apt-get", &["-q", "download", package]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_is_known_by_the_name_of_its_folder() {
+        let known = "http://a/debian-security/\nhttp://b/x/debian/\nhttp://c/debian/\n";
+        assert_eq!(
+            mirror_of("debian", known).as_deref(),
+            Some("http://b/x/debian")
+        );
+        assert_eq!(
+            mirror_of("debian-security", known).as_deref(),
+            Some("http://a/debian-security")
+        );
+        assert_eq!(mirror_of("debian", "http://a/node_20.x/\n"), None);
     }
 }
