@@ -104,7 +104,7 @@ impl Connections {
         };
         connection.pulls += pulls;
         self.pulls += pulls;
-        if connection.channel.has_transmit() {
+        if connection.channel.has_transmit() && !self.starved.contains(&number) {
             self.starved.push(number);
         }
         if !connection.timed && connection.channel.poll_timeout().is_some() {
