@@ -142,8 +142,10 @@ impl PurePath {
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 ChannelEvent::Recycle(buf) => drop(buf),
-                // Neither comes from the canned messages; a path that made one would answer no command.
-                ChannelEvent::TaskManagement(_) | ChannelEvent::Close(_) => {}
+                // None of them comes from the canned messages; a path that made one would answer no command.
+                ChannelEvent::TaskManagement(_)
+                | ChannelEvent::Close(_)
+                | ChannelEvent::Transport => {}
             }
         }
     }
@@ -192,6 +194,8 @@ impl PurePath {
                     self.good += u64::from(message[RSP_STATUS_OFFSET] == Status::GOOD.0);
                     self.moved_bytes += data.as_deref().map_or(0, <[u8]>::len) as u64;
                 }
+                // SRP has no byte stream.
+                Transmit::Stream { .. } => {}
                 Transmit::Pull { exchange, buf, .. } => {
                     self.moved_bytes += buf.len() as u64;
                     self.pulled.push_back((exchange, buf));

@@ -49,7 +49,7 @@ impl QueuePair {
     }
 
     /// Queues RDMA WRITEs of `data` to the segments in order, then a SEND of `message`. Segments longer
-    /// than the data are filled as far as it goes.
+    /// than the data are filled as far as it goes. With `invalidate`, the SEND makes that key of the peer's invalid.
     ///
     /// # Errors
     /// Nothing is queued, and the buffers return to their pools.
@@ -58,8 +58,10 @@ impl QueuePair {
         data: Option<Buf>,
         segments: &[RemoteSegment],
         message: Buf,
+        invalidate: Option<u32>,
     ) -> Result<(), PostError> {
-        on_either!(&mut self.0, pair => pair.queue_respond(data, segments, message))
+        on_either!(&mut self.0, pair => pair
+            .queue_respond(data, segments, message, invalidate))
     }
 
     /// Queues RDMA READs of the segments in order into `buf`, which comes back by [`Completed::Pulled`]

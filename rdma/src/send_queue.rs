@@ -29,8 +29,18 @@ pub(crate) struct WorkRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Send,
-    Write { address: u64, key: u32 },
-    Read { address: u64, key: u32 },
+    /// A SEND that invalidates one of the peer's keys.
+    SendWithInvalidate {
+        key: u32,
+    },
+    Write {
+        address: u64,
+        key: u32,
+    },
+    Read {
+        address: u64,
+        key: u32,
+    },
 }
 
 /// A buffer and the local key that its memory is registered under.
@@ -88,6 +98,7 @@ enum Work {
     Respond {
         data: Option<Buf>,
         message: KeyedBuf,
+        invalidate: Option<u32>,
     },
     Pull {
         token: u64,
@@ -131,12 +142,14 @@ impl SendQueue {
         }
     }
 
-    /// Queues RDMA WRITEs of `data` to the segments, and then a SEND of `message`.
+    /// Queues RDMA WRITEs of `data` to the segments, and then a SEND of `message`, with invalidate of that key of the
+    /// peer's when there is one.
     pub(crate) fn queue_respond(
         &mut self,
         data: Option<KeyedBuf>,
         segments: &[RemoteSegment],
         message: KeyedBuf,
+        invalidate: Option<u32>,
     ) -> Result<(), PostError> {
         let len = message.buf.len();
         if u32::try_from(len).is_err() {
@@ -149,7 +162,11 @@ impl SendQueue {
         let segments = self.take_segments(data.as_deref().unwrap_or_default().len(), segments)?;
         self.pending.push_back(Pending {
             address: data.as_ref().map_or(0, Buf::address),
-            work: Work::Respond { data, message },
+            work: Work::Respond {
+                data,
+                message,
+                invalidate,
+            },
             segments,
             key,
             started: false,
@@ -325,7 +342,7 @@ impl SendQueue {
         pending.started = true;
         let ends_pull = pending.segments == 0 && matches!(pending.work, Work::Pull { .. });
         self.number(&mut request, ends_pull);
-        if ends_pull || request.operation == Operation::Send {
+        if ends_pull || request.operation.is_send() {
             self.finish_front(&request);
         }
         Some(request)
@@ -386,14 +403,23 @@ impl Pending {
 
     /// SEND of the message; a pull has none.
     fn message(&self, max_inline_bytes: u32) -> Option<WorkRequest> {
-        let Work::Respond { message, .. } = &self.work else {
+        let Work::Respond {
+            message,
+            invalidate,
+            ..
+        } = &self.work
+        else {
             return None;
+        };
+        let operation = match *invalidate {
+            Some(key) => Operation::SendWithInvalidate { key },
+            None => Operation::Send,
         };
         let len = u32::try_from(message.buf.len()).ok()?;
         let address = message.buf.address();
         Some(WorkRequest {
             inline: len <= max_inline_bytes,
-            ..WorkRequest::new(Operation::Send, address, len, message.key)
+            ..WorkRequest::new(operation, address, len, message.key)
         })
     }
 }
@@ -401,7 +427,7 @@ impl Pending {
 impl Work {
     fn into_held(self) -> Held {
         match self {
-            Self::Respond { data, message } => Held::Respond {
+            Self::Respond { data, message, .. } => Held::Respond {
                 _data: data,
                 message: Some(message.buf),
             },
@@ -424,6 +450,12 @@ impl Held {
                 status,
             },
         }
+    }
+}
+
+impl Operation {
+    fn is_send(self) -> bool {
+        matches!(self, Self::Send | Self::SendWithInvalidate { .. })
     }
 }
 

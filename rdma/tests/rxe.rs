@@ -113,7 +113,10 @@ fn completions_are_reported_through_a_ring() {
         unsafe { ring.submission().push(&read) }.expect("room");
         ring.submit().expect("submit");
         let ping = bed.buf(b"ping");
-        initiator.qp.queue_respond(None, &[], ping).expect("queue");
+        initiator
+            .qp
+            .queue_respond(None, &[], ping, None)
+            .expect("queue");
         initiator.qp.flush().expect("flush");
         ring.submit_and_wait(1).expect("wait");
         let read = ring.completion().next().expect("completion").result();

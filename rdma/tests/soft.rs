@@ -47,7 +47,9 @@ fn transfer(bed: &mut Bed) {
     let data = pattern(len, 9);
     let (whole, message) = (bed.buf(&data), bed.buf(b"done"));
     let segments = [region.segment()];
-    let queued = target.qp.queue_respond(Some(whole), &segments, message);
+    let queued = target
+        .qp
+        .queue_respond(Some(whole), &segments, message, None);
     queued.expect("queue");
     bed.run(&mut [&mut initiator, &mut target], |bed, _| {
         !bed.received.is_empty()
@@ -322,7 +324,10 @@ fn strangers_harm_nobody() {
         requests.len()
     );
     let ping = bed.buf(b"still here");
-    initiator.qp.queue_respond(None, &[], ping).expect("queue");
+    initiator
+        .qp
+        .queue_respond(None, &[], ping, None)
+        .expect("queue");
     bed.run(&mut [&mut initiator, &mut target], |bed, _| {
         !bed.received.is_empty()
     });

@@ -1,5 +1,7 @@
 //! An I_T nexus: who the initiator is, and what it sees behind which number (SAM-5).
 
+use std::sync::Arc;
+
 use crate::counters::LunCounters;
 use crate::sense::Sense;
 use crate::slab::Handle;
@@ -14,12 +16,19 @@ pub struct LuId(pub(crate) Handle);
 pub struct NexusId(pub(crate) Handle);
 
 /// The initiator port's name in its transport (SPC-4 7.6.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TransportId {
     /// SRP: the initiator port identifier as it was at login.
     Srp {
         /// Sixteen bytes, extension and GUID in the order of the I/O class.
         initiator_port_id: [u8; 16],
+    },
+    /// iSCSI over TCP or iSER: the initiator port is the node's name with the session's identifier.
+    Iscsi {
+        /// InitiatorName of RFC 7143.
+        initiator_name: Arc<str>,
+        /// ISID of RFC 7143.
+        isid: [u8; 6],
     },
 }
 

@@ -11,9 +11,16 @@ use crate::command::{Command, ExchangeId, Outcome, TaskManagement, TaskManagemen
 /// The driver polls `poll_event` until `None` after each `handle_*`, and `poll_transmit` until `None` at the
 /// end of its turn, so that everything for one queue pair leaves with one doorbell.
 pub trait Channel {
-    /// A received message, cut to the bytes that came. The buffer comes back by [`ChannelEvent::Recycle`] or as
-    /// a command's immediate data.
+    /// A received message, cut to the bytes that came; of a byte stream, a chunk of whatever size. The buffer comes
+    /// back by [`ChannelEvent::Recycle`] or as a command's immediate data.
     fn handle_recv(&mut self, message: Buf, now_ms: u64);
+
+    /// Whether the channel can take what comes next. False while the channel of a byte stream has no buffer for it: the
+    /// driver then stops receiving for it, and asks again when buffers have come back, on whatever channel. What
+    /// was received before it stopped is still handed over.
+    fn wants_input(&self) -> bool {
+        true
+    }
 
     /// A [`Transmit::Pull`] has finished: `buf` now holds what the peer's memory held.
     fn handle_pulled(&mut self, exchange: ExchangeId, buf: Buf);
@@ -40,7 +47,7 @@ pub trait Channel {
     /// The next event for the driver.
     fn poll_event(&mut self) -> Option<ChannelEvent>;
 
-    /// The next thing to post on the queue pair, in order.
+    /// The next thing to post on the queue pair or to send on the stream, in order.
     fn poll_transmit(&mut self) -> Option<Transmit<'_>>;
 
     /// Whether something waits to be posted. True after `poll_transmit` gave `None` when there was no buffer for
@@ -69,6 +76,9 @@ pub enum ChannelEvent {
     },
     /// A receive buffer that is not needed any more.
     Recycle(Buf),
+    /// The channel has something that only its own transport can name, such as a question at login: the driver asks
+    /// the concrete type.
+    Transport,
     /// The channel is over: the peer logged out, or broke the protocol (the text says how). The driver posts
     /// what `poll_transmit` still has, then disconnects.
     Close(CloseReason),
@@ -96,6 +106,18 @@ pub enum Transmit<'a> {
         segments: &'a [RemoteSegment],
         /// The message.
         message: Buf,
+        /// The peer's memory handle that the SEND invalidates (SEND with invalidate); a plain SEND without one.
+        invalidate: Option<u32>,
+    },
+    /// Bytes for a byte stream: the pieces in order. Both buffers are the driver's until the last byte has been sent.
+    /// One of these may hold many PDUs, whose headers lie in `message` and whose data segments lie in `data`.
+    Stream {
+        /// What the pieces of [`Part::Message`] are cut from.
+        message: Buf,
+        /// What the pieces of [`Part::Data`] are cut from.
+        data: Option<Buf>,
+        /// What to send; inside the windows of the buffers.
+        pieces: &'a [Piece],
     },
     /// RDMA READ the segments in order into `buf`, which they cover exactly. Answer by
     /// [`Channel::handle_pulled`].
@@ -107,4 +129,24 @@ pub enum Transmit<'a> {
         /// Where from.
         segments: &'a [RemoteSegment],
     },
+}
+
+/// Bytes of one buffer of a [`Transmit::Stream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which buffer.
+    pub of: Part,
+    /// First byte, counted from the start of the buffer's window.
+    pub start: u32,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// A buffer of a [`Transmit::Stream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Headers, digests and padding, and whole short PDUs.
+    Message,
+    /// A Data-In Buffer.
+    Data,
 }

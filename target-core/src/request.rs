@@ -19,7 +19,7 @@ pub(crate) struct UnitView<'a> {
     /// The longest transfer of one command.
     pub(crate) max_transfer: Bytes,
     /// Who asks.
-    pub(crate) initiator: TransportId,
+    pub(crate) initiator: &'a TransportId,
 }
 
 impl UnitView<'_> {
@@ -211,7 +211,7 @@ pub(crate) mod tests {
             number: 7,
             write_protected: lu.read_only(),
             max_transfer: Bytes(u64::from(lu.geometry.max_transfer_bytes)),
-            initiator: INITIATOR,
+            initiator: &INITIATOR,
         }
     }
 

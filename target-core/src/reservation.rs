@@ -15,28 +15,28 @@ pub(crate) struct Reservation {
 impl Reservation {
     /// True when somebody else holds the logical unit.
     #[inline]
-    pub(crate) fn conflicts_with(&self, initiator: TransportId) -> bool {
-        self.held.load(Ordering::Acquire) && self.holder().is_some_and(|h| h != initiator)
+    pub(crate) fn conflicts_with(&self, initiator: &TransportId) -> bool {
+        self.held.load(Ordering::Acquire) && self.holder().as_ref().is_some_and(|h| h != initiator)
     }
 
     /// Takes or keeps the reservation. False when somebody else has it.
-    pub(crate) fn reserve(&self, initiator: TransportId) -> bool {
+    pub(crate) fn reserve(&self, initiator: &TransportId) -> bool {
         let mut holder = self.holder();
-        let free = holder.is_none_or(|h| h == initiator);
+        let free = holder.as_ref().is_none_or(|h| h == initiator);
         if free {
-            *holder = Some(initiator);
+            *holder = Some(initiator.clone());
             self.held.store(true, Ordering::Release);
         }
         free
     }
 
     /// Gives the reservation up; does nothing when somebody else has it.
-    pub(crate) fn release(&self, initiator: TransportId) {
+    pub(crate) fn release(&self, initiator: &TransportId) {
         if !self.held.load(Ordering::Acquire) {
             return;
         }
         let mut holder = self.holder();
-        if *holder == Some(initiator) {
+        if holder.as_ref() == Some(initiator) {
             self.give_up(&mut holder);
         }
     }
@@ -71,15 +71,15 @@ mod tests {
     #[test]
     fn one_holder_at_a_time() {
         let reservation = Reservation::default();
-        assert!(reservation.reserve(A) && reservation.reserve(A));
-        assert!(!reservation.reserve(B));
-        assert!(reservation.conflicts_with(B) && !reservation.conflicts_with(A));
-        reservation.release(B);
-        assert!(reservation.conflicts_with(B));
-        reservation.release(A);
-        assert!(!reservation.conflicts_with(B));
-        assert!(reservation.reserve(B));
+        assert!(reservation.reserve(&A) && reservation.reserve(&A));
+        assert!(!reservation.reserve(&B));
+        assert!(reservation.conflicts_with(&B) && !reservation.conflicts_with(&A));
+        reservation.release(&B);
+        assert!(reservation.conflicts_with(&B));
+        reservation.release(&A);
+        assert!(!reservation.conflicts_with(&B));
+        assert!(reservation.reserve(&B));
         reservation.clear();
-        assert!(!reservation.conflicts_with(A));
+        assert!(!reservation.conflicts_with(&A));
     }
 }

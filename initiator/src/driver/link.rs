@@ -67,7 +67,11 @@ impl Link {
 
     /// Queues a message; false when the queue pair has failed.
     pub(super) fn send(&mut self, message: Buf) -> bool {
-        self.is_open && self.queue_pair.queue_respond(None, &[], message).is_ok()
+        self.is_open
+            && self
+                .queue_pair
+                .queue_respond(None, &[], message, None)
+                .is_ok()
     }
 
     /// Posts what is queued; false when the queue pair has failed.

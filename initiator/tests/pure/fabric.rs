@@ -316,6 +316,7 @@ impl Fabric {
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 ChannelEvent::Recycle(_) => {}
+                ChannelEvent::Transport => panic!("SRP has no question of its own"),
                 ChannelEvent::Close(reason) => {
                     self.target_closes.push(reason);
                     let id = ChannelId(place as u32);
@@ -335,12 +336,14 @@ impl Fabric {
                     data,
                     segments,
                     message,
+                    ..
                 } => {
                     let data = data.as_deref().unwrap_or(&[]);
                     scatter(&mut self.memory, segments, data);
                     let number = ChannelNumber(place as u16);
                     self.machine.handle_message(number, &message);
                 }
+                Transmit::Stream { .. } => panic!("SRP has no byte stream"),
                 Transmit::Pull {
                     exchange,
                     mut buf,

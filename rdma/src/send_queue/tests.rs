@@ -33,7 +33,7 @@ impl Bed {
     fn respond(&mut self, data: usize, segments: &[RemoteSegment], message: usize) {
         let data = (data > 0).then(|| self.buf(data));
         let message = self.buf(message);
-        let queued = self.queue.queue_respond(data, segments, message);
+        let queued = self.queue.queue_respond(data, segments, message, None);
         queued.expect("queued");
     }
 
@@ -166,7 +166,7 @@ fn nothing_is_written_beyond_what_the_peer_offers() {
     let (data, message) = (bed.buf(101), bed.buf(36));
     let refused = bed
         .queue
-        .queue_respond(Some(data), &segments(&[50, 50]), message);
+        .queue_respond(Some(data), &segments(&[50, 50]), message, None);
     let expected = PostError::SegmentsTooShort {
         data_len: 101,
         segments_len: 100,

@@ -84,10 +84,12 @@ impl QueuePair {
         data: Option<Buf>,
         segments: &[RemoteSegment],
         message: Buf,
+        invalidate: Option<u32>,
     ) -> Result<(), PostError> {
         let data = data.map(|data| self.keyed(data)).transpose()?;
         let message = self.keyed(message)?;
-        self.send_queue.queue_respond(data, segments, message)
+        self.send_queue
+            .queue_respond(data, segments, message, invalidate)
     }
 
     pub(crate) fn queue_pull(
@@ -184,6 +186,7 @@ pub(super) fn with_request<R>(
         wr_id: send_id(generation, request.sequence),
         operation: match request.operation {
             Operation::Send => roce::Operation::Send,
+            Operation::SendWithInvalidate { key } => roce::Operation::SendWithInvalidate(Key(key)),
             Operation::Write { address, key } => roce::Operation::Write(remote(address, key)),
             Operation::Read { address, key } => roce::Operation::Read(remote(address, key)),
         },

@@ -73,10 +73,12 @@ impl QueuePair {
         data: Option<Buf>,
         segments: &[RemoteSegment],
         message: Buf,
+        invalidate: Option<u32>,
     ) -> Result<(), PostError> {
         let data = data.map(|data| self.keyed(data)).transpose()?;
         let message = self.keyed(message)?;
-        self.send_queue.queue_respond(data, segments, message)
+        self.send_queue
+            .queue_respond(data, segments, message, invalidate)
     }
 
     pub(crate) fn queue_pull(
@@ -233,6 +235,7 @@ fn element(request: &WorkRequest) -> sys::ibv_sge {
 fn send(request: &WorkRequest, generation: u32) -> sys::ibv_send_wr {
     let (opcode, remote_addr, rkey) = match request.operation {
         Operation::Send => (sys::IBV_WR_SEND, 0, 0),
+        Operation::SendWithInvalidate { .. } => (sys::IBV_WR_SEND_WITH_INV, 0, 0),
         Operation::Write { address, key } => (sys::IBV_WR_RDMA_WRITE, address, key),
         Operation::Read { address, key } => (sys::IBV_WR_RDMA_READ, address, key),
     };
@@ -256,6 +259,9 @@ fn send(request: &WorkRequest, generation: u32) -> sys::ibv_send_wr {
     };
     entry.wr.rdma.remote_addr = remote_addr;
     entry.wr.rdma.rkey = rkey;
+    if let Operation::SendWithInvalidate { key } = request.operation {
+        entry.__bindgen_anon_1.invalidate_rkey = key;
+    }
     entry
 }
 
@@ -289,6 +295,24 @@ mod tests {
             (element.addr, element.length, element.lkey),
             (0x7f00, 512, 0x33)
         );
+    }
+
+    #[test]
+    fn a_send_names_the_key_that_it_invalidates() {
+        let request = |operation| WorkRequest {
+            sequence: 1,
+            operation,
+            address: 0x7f00,
+            len: 48,
+            key: 0x33,
+            signalled: false,
+            inline: false,
+        };
+        let entry = send(&request(Operation::SendWithInvalidate { key: 0x1234 }), 0);
+        assert_eq!(entry.opcode, sys::IBV_WR_SEND_WITH_INV);
+        // SAFETY: the entry was made with this view of the union.
+        assert_eq!(unsafe { entry.__bindgen_anon_1.invalidate_rkey }, 0x1234);
+        assert_eq!(send(&request(Operation::Send), 0).opcode, sys::IBV_WR_SEND);
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub(crate) fn messages_go_both_ways_and_are_cut_to_their_length(mut bed: Bed) {
         let bytes = pattern(len, 4);
         for end in [&mut initiator, &mut target] {
             end.qp
-                .queue_respond(None, &[], bed.buf(&bytes))
+                .queue_respond(None, &[], bed.buf(&bytes), None)
                 .expect("queue");
         }
         bed.run(&mut [&mut initiator, &mut target], |bed, _| {
@@ -150,7 +150,7 @@ pub(crate) fn data_for_255_segments_arrives_before_its_message(mut bed: Bed) {
     let message = bed.buf(b"done");
     target
         .qp
-        .queue_respond(Some(bed.buf(&data)), &segments, message)
+        .queue_respond(Some(bed.buf(&data)), &segments, message, None)
         .expect("queue");
     bed.run(&mut [&mut initiator, &mut target], |bed, _| {
         !bed.received.is_empty()
@@ -178,7 +178,10 @@ pub(crate) fn pulls_larger_than_the_queue_come_back_in_order(mut bed: Bed) {
         target.qp.queue_pull(token, buf, &segments).expect("queue");
     }
     let (reply, done) = (bed.buf(b"reply"), 4);
-    target.qp.queue_respond(None, &[], reply).expect("queue");
+    target
+        .qp
+        .queue_respond(None, &[], reply, None)
+        .expect("queue");
     bed.run(&mut [&mut initiator, &mut target], |_, ends| {
         ends[1].completed.len() == done
     });
@@ -224,7 +227,7 @@ pub(crate) fn a_wrong_key_fails_the_queue_pair_and_gives_all_back(mut bed: Bed) 
     let bytes = pattern(4096, 8);
     for segment in [region.segment(), wrong, region.segment()] {
         let (data, message) = (Some(bed.buf(&bytes)), bed.buf(&bytes[..100]));
-        let queued = target.qp.queue_respond(data, &[segment], message);
+        let queued = target.qp.queue_respond(data, &[segment], message, None);
         queued.expect("queue");
     }
     bed.run(&mut [&mut initiator, &mut target], |_, ends| {
@@ -241,7 +244,7 @@ pub(crate) fn a_wrong_key_fails_the_queue_pair_and_gives_all_back(mut bed: Bed) 
     assert_eq!(failed, Some(WorkStatus::RemoteAccess));
     assert_eq!(bed.pool.level().in_use_bytes, in_use);
     let late = bed.buf(b"late");
-    let refused = target.qp.queue_respond(None, &[], late);
+    let refused = target.qp.queue_respond(None, &[], late, None);
     assert_eq!(refused, Err(PostError::QueuePairFailed));
 }
 
@@ -262,7 +265,7 @@ pub(crate) fn an_unregistered_buffer_is_refused(bed: Bed) {
     let mut qp = bed.queue_pair(false);
     let stranger = Pool::slots(&Arena::new(1).expect("map"), 0..8192, 4096);
     let buf = stranger.take(16).expect("room");
-    let refused = qp.queue_respond(None, &[], buf);
+    let refused = qp.queue_respond(None, &[], buf, None);
     assert_eq!(refused, Err(PostError::NotRegistered));
     let buf = stranger.take(16).expect("room");
     let refused = bed.srq.post(buf);
@@ -305,7 +308,10 @@ pub(crate) fn a_completion_queue_grows_with_its_queue_pairs(mut bed: Bed) {
     let (mut initiator, mut target) = bed.connected();
     let crowd: Vec<_> = (0..20).map(|_| bed.queue_pair(false)).collect();
     let ping = bed.buf(b"ping");
-    initiator.qp.queue_respond(None, &[], ping).expect("queue");
+    initiator
+        .qp
+        .queue_respond(None, &[], ping, None)
+        .expect("queue");
     bed.run(&mut [&mut initiator, &mut target], |bed, _| {
         bed.received.len() == 1
     });
@@ -335,7 +341,10 @@ pub(crate) fn queues_deeper_than_the_device_are_refused(bed: Bed) {
 pub(crate) fn a_message_longer_than_its_receive_fails_that_connection(mut bed: Bed) {
     let (mut initiator, mut target) = bed.connected();
     let long = bed.buf(&[1; RECEIVE_BYTES + 1]);
-    initiator.qp.queue_respond(None, &[], long).expect("queue");
+    initiator
+        .qp
+        .queue_respond(None, &[], long, None)
+        .expect("queue");
     bed.run(&mut [&mut initiator, &mut target], |bed, ends| {
         !ends[0].completed.is_empty() && !bed.received.is_empty()
     });
@@ -359,7 +368,10 @@ pub(crate) fn connections_give_everything_back(mut bed: Bed) {
     for _ in 0..200 {
         let (mut initiator, mut target) = bed.connected();
         let ping = bed.buf(b"ping");
-        initiator.qp.queue_respond(None, &[], ping).expect("queue");
+        initiator
+            .qp
+            .queue_respond(None, &[], ping, None)
+            .expect("queue");
         bed.run(&mut [&mut initiator, &mut target], |bed, _| {
             !bed.received.is_empty()
         });

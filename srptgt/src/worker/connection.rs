@@ -169,9 +169,12 @@ impl Connection {
                     data,
                     segments,
                     message,
+                    invalidate,
                 } => {
-                    self.queue_pair.queue_respond(data, segments, message)?;
+                    self.queue_pair
+                        .queue_respond(data, segments, message, invalidate)?;
                 }
+                Transmit::Stream { .. } => return Err(TransmitError::NoStream),
                 Transmit::Pull {
                     exchange,
                     buf,
@@ -194,6 +197,9 @@ pub(super) enum TransmitError {
     /// What was to be sent is not possible.
     #[error(transparent)]
     Post(#[from] rdma::PostError),
+    /// A channel of a byte stream sits on a queue pair: a mistake of this daemon.
+    #[error("bytes for a stream cannot be sent on a queue pair")]
+    NoStream,
     /// The queue pair does not take it.
     #[error(transparent)]
     Device(#[from] rdma::Error),

@@ -152,6 +152,8 @@ impl Worker {
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 // Back to the pool, from where the receive queue is refilled.
                 ChannelEvent::Recycle(buf) => drop(buf),
+                // SRP logs in by connection management.
+                ChannelEvent::Transport => {}
                 ChannelEvent::Close(reason) => self.leave_connection(number, &reason),
             }
         }

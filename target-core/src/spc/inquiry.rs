@@ -26,6 +26,7 @@ const SAM_5: u16 = 0x00a0;
 const SPC_4: u16 = 0x0460;
 const SBC_3: u16 = 0x04c0;
 const SRP: u16 = 0x0940;
+const ISCSI: u16 = 0x0960;
 
 /// INQUIRY, for whatever is addressed.
 pub(crate) fn inquiry(answer: &mut Answer<'_>) -> Result<(), Sense> {
@@ -58,16 +59,17 @@ fn standard(answer: &mut Answer<'_>) {
         None => data.extend([b' '; 28]),
     }
     data.resize(58, 0);
-    for descriptor in [SAM_5, SPC_4, SBC_3, transport_version(answer.nexus.id)] {
+    for descriptor in [SAM_5, SPC_4, SBC_3, transport_version(&answer.nexus.id)] {
         data.extend(descriptor.to_be_bytes());
     }
     data.resize(STANDARD_BYTES, 0);
     set_length(data, 4..5, 5);
 }
 
-fn transport_version(id: TransportId) -> u16 {
+fn transport_version(id: &TransportId) -> u16 {
     match id {
         TransportId::Srp { .. } => SRP,
+        TransportId::Iscsi { .. } => ISCSI,
     }
 }
 

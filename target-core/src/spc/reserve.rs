@@ -40,7 +40,7 @@ mod tests {
         let lu = logical_unit();
         let first = view(&lu);
         let second = UnitView {
-            initiator: TransportId::Srp {
+            initiator: &TransportId::Srp {
                 initiator_port_id: [9; 16],
             },
             ..first

@@ -87,7 +87,7 @@ impl Target {
             return Err(sense.into());
         }
         let row = row?;
-        if row.access == Access::Conflict && unit.lu.reservation.conflicts_with(nexus.id) {
+        if row.access == Access::Conflict && unit.lu.reservation.conflicts_with(&nexus.id) {
             return Err(Refusal::Status(Status::RESERVATION_CONFLICT));
         }
         check(row, command)?;

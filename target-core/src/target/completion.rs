@@ -80,7 +80,7 @@ impl Target {
     /// Whether the task's nexus still sees the task's logical unit behind the task's number.
     pub(super) fn is_still_mapped(&self, task: &Task) -> bool {
         let nexus = self.nexuses.get(task.origin.nexus.0);
-        nexus.is_some_and(|nexus| view(&self.units, nexus, task).is_some())
+        nexus.is_some_and(|nexus| view(&self.units, nexus, &nexus.id, task).is_some())
     }
 
     /// The task ends with an outcome.

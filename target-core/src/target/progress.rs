@@ -5,7 +5,7 @@ use iobuf::Buf;
 use crate::backend::{BlockOperation, BlockRequest, TaskId};
 use crate::cdb::Cdb;
 use crate::ending::Ending;
-use crate::nexus::{LuId, Nexus};
+use crate::nexus::{LuId, Nexus, TransportId};
 use crate::opcode::Function;
 use crate::request::{Addressed, Extent, LOGICAL_UNIT_NOT_SUPPORTED, Refusal, UnitView, Work};
 use crate::slab::Slab;
@@ -34,7 +34,7 @@ impl Target {
             return Ok(Work::Answer);
         };
         let nexus = self.nexuses.get(task.origin.nexus.0);
-        let view = nexus.and_then(|nexus| view(&self.units, nexus, task));
+        let view = nexus.and_then(|nexus| view(&self.units, nexus, &nexus.id, task));
         let view = view.ok_or(LOGICAL_UNIT_NOT_SUPPORTED)?;
         operate(Cdb::new(&task.cdb), &view)
     }
@@ -166,7 +166,9 @@ impl Target {
             return Err(INTERNAL_TARGET_FAILURE.into());
         };
         let nexus = self.nexuses.get_mut(task.origin.nexus.0).ok_or(gone)?;
-        let addressed = Addressed::Unit(view(&self.units, nexus, task).ok_or(gone)?);
+        let initiator = nexus.id.clone();
+        let addressed = view(&self.units, nexus, &initiator, task).ok_or(gone)?;
+        let addressed = Addressed::Unit(addressed);
         let cdb = Cdb::new(&task.cdb);
         self.page.fill(function, cdb, addressed, nexus)?;
         Ok(self.page.ending(task.row, cdb, buf))
@@ -345,7 +347,12 @@ impl Target {
 
 /// What the task's nexus sees behind the task's number; `None` when that is not the task's logical unit any more.
 #[inline]
-pub(super) fn view<'a>(units: &'a Slab<Unit>, nexus: &Nexus, task: &Task) -> Option<UnitView<'a>> {
+pub(super) fn view<'a>(
+    units: &'a Slab<Unit>,
+    nexus: &Nexus,
+    initiator: &'a TransportId,
+    task: &Task,
+) -> Option<UnitView<'a>> {
     let entry = nexus.mapping(task.origin.number?)?.entry;
     let unit = units.get(task.lu.0)?;
     (entry.lu == task.lu).then(|| UnitView {
@@ -353,6 +360,6 @@ pub(super) fn view<'a>(units: &'a Slab<Unit>, nexus: &Nexus, task: &Task) -> Opt
         number: entry.number,
         write_protected: unit.lu.read_only() || entry.read_only,
         max_transfer: unit.max_transfer,
-        initiator: nexus.id,
+        initiator,
     })
 }

@@ -47,7 +47,7 @@ impl Target {
     fn release_unmapped(&self, nexus: &Nexus) {
         for (handle, unit) in self.units.iter() {
             if !nexus.maps(LuId(handle)) {
-                unit.lu.reservation.release(nexus.id);
+                unit.lu.reservation.release(&nexus.id);
             }
         }
     }

@@ -129,12 +129,14 @@ impl Rig {
                 data,
                 segments,
                 message,
+                ..
             } => Posted {
                 data,
                 segments: segments.to_vec(),
                 pull: None,
                 message: message.to_vec(),
             },
+            Transmit::Stream { .. } => panic!("SRP has no byte stream"),
             Transmit::Pull {
                 exchange,
                 buf,

@@ -83,6 +83,7 @@ impl Channel {
             data,
             segments: &data_in[..count],
             message,
+            invalidate: None,
         }
     }
 
@@ -136,5 +137,6 @@ fn send(message: Buf) -> Transmit<'static> {
         data: None,
         segments: &[],
         message,
+        invalidate: None,
     }
 }

@@ -365,6 +365,7 @@ impl<'a> World<'a> {
             }
             ChannelEvent::DataOut { task, buf } => self.take_data_out(task, &buf),
             ChannelEvent::Recycle(_) => {}
+            ChannelEvent::Transport => panic!("SRP has no question of its own"),
             ChannelEvent::Close(_) => {
                 assert!(!self.closed, "closed twice");
                 self.closed = true;
@@ -424,6 +425,7 @@ impl<'a> World<'a> {
                 data,
                 segments,
                 message,
+                ..
             }) => {
                 assert!(!self.goodbye, "nothing follows the goodbye");
                 match Iu::parse(&message).expect("a message of SRP") {
@@ -434,6 +436,7 @@ impl<'a> World<'a> {
                 }
                 self.sends.push(message);
             }
+            Some(Transmit::Stream { .. }) => panic!("SRP has no byte stream"),
         }
         true
     }

@@ -109,6 +109,7 @@ impl TargetSide {
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 ChannelEvent::Recycle(buf) => drop(buf),
+                ChannelEvent::Transport => panic!("SRP has no question of its own"),
                 ChannelEvent::Close(reason) => {
                     let is_fault = matches!(reason, CloseReason::Protocol(_));
                     assert!(!is_fault, "an initiator broke the protocol: {reason:?}");
@@ -216,7 +217,12 @@ impl TargetSide {
                         data,
                         segments,
                         message,
-                    } => connection.sends.respond(node, nic, data, segments, message),
+                        invalidate,
+                    } => {
+                        assert_eq!(invalidate, None, "SRP invalidates nothing");
+                        connection.sends.respond(node, nic, data, segments, message);
+                    }
+                    Transmit::Stream { .. } => panic!("SRP has no byte stream"),
                     Transmit::Pull {
                         exchange,
                         buf,
