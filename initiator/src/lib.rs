@@ -1,20 +1,28 @@
-//! An SRP initiator (SRP r16a): for measuring, self-tests, demonstrations, and for tests that misbehave on purpose.
+//! Initiators (SAM-5) of our own: for measuring, self-tests, demonstrations, and for tests that misbehave on purpose.
 //!
-//! Room: the session as a pure state machine ([`machine`]), command descriptor blocks and what comes back for them
-//! ([`cdb`], [`scsi`]), and a small blocking driver over RDMA ([`Session`], [`RawChannel`]). It may touch the
-//! fabric through the crate `rdma` only, whichever provider is behind it, and waits on descriptors. Of the SCSI core
-//! it uses plain values: LUN, status, sense codes.
+//! Room: command descriptor blocks and what comes back for them ([`cdb`], [`scsi`], [`Answer`]), and for each
+//! protocol the session as a pure state machine with a small blocking driver ([`srp`]). It may touch the fabric
+//! through the crate `rdma` only, whichever provider is behind it, and waits on descriptors. Of the SCSI core it uses
+//! plain values: LUN, status, sense codes.
 #![forbid(unsafe_code)]
 
+mod answer;
 pub mod cdb;
-mod driver;
-pub mod machine;
+mod clock;
+mod data;
+mod error;
+mod fabric;
 pub mod scsi;
+pub mod srp;
 
 pub use target_core::lun::Lun;
 pub use transport_srp::{PortIdOrder, TargetPortId};
 
-pub use driver::{
-    ConnectError, ConnectOptions, Data, DataBuffer, ExecuteError, Finished, RawChannel, RawLogin,
-    RawReceived, Refused, Request, Session, SessionError, Transfer,
+pub use answer::{Answer, SENSE_BYTES, SenseData};
+pub use data::Data;
+pub use error::{ConnectError, ExecuteError, SessionError};
+pub use srp::machine;
+pub use srp::{
+    ConnectOptions, DataBuffer, Finished, RawChannel, RawLogin, RawReceived, Refused, Request,
+    Session, Transfer,
 };

@@ -7,34 +7,34 @@ use std::time::{Duration, Instant};
 
 use rdma::{CmEvent, Connection, ConnectionId, Error, EventChannel, Fabric};
 
-use super::error::ConnectError;
+use crate::error::ConnectError;
 
 /// The CM's reason for a reject when nobody listens (InfiniBand Architecture, table 111).
 const REASON_INVALID_SERVICE: i32 = 8;
 
 #[derive(Debug)]
-pub(super) struct CmEvents {
-    pub(super) fabric: Fabric,
-    pub(super) channel: EventChannel,
+pub(crate) struct CmEvents {
+    pub(crate) fabric: Fabric,
+    pub(crate) channel: EventChannel,
     aside: VecDeque<CmEvent>,
 }
 
 /// A peer's answer to a connection request.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Accepted(Vec<u8>),
     Rejected { reason: i32, private_data: Vec<u8> },
 }
 
 /// The limits of one attempt to connect.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
-    pub(super) address: SocketAddr,
-    pub(super) timeout_ms: u32,
+pub(crate) struct Patience {
+    pub(crate) address: SocketAddr,
+    pub(crate) timeout_ms: u32,
 }
 
 impl CmEvents {
-    pub(super) fn new(fabric: &Fabric) -> Result<Self, Error> {
+    pub(crate) fn new(fabric: &Fabric) -> Result<Self, Error> {
         Ok(Self {
             fabric: fabric.clone(),
             channel: EventChannel::new(fabric)?,
@@ -44,19 +44,19 @@ impl CmEvents {
 
     /// Waits until this channel or `other` has something, but not longer than `most`; moves the packets of a fabric
     /// that does not move them by itself.
-    pub(super) fn wait(&self, other: Option<BorrowedFd<'_>>, most: Duration) -> Result<(), Error> {
+    pub(crate) fn wait(&self, other: Option<BorrowedFd<'_>>, most: Duration) -> Result<(), Error> {
         self.fabric.wait(&[self.channel.fd(), other], most)
     }
 
     /// Takes in and sends what a fabric does not move by itself, without waiting.
-    pub(super) fn move_packets(&self) -> Result<(), Error> {
+    pub(crate) fn move_packets(&self) -> Result<(), Error> {
         match self.fabric.is_driven() {
             true => self.wait(None, Duration::ZERO),
             false => Ok(()),
         }
     }
 
-    pub(super) fn next(&mut self) -> Result<Option<CmEvent>, Error> {
+    pub(crate) fn next(&mut self) -> Result<Option<CmEvent>, Error> {
         match self.aside.pop_front() {
             Some(event) => Ok(Some(event)),
             None => self.channel.next_event(),
@@ -87,7 +87,7 @@ impl CmEvents {
     }
 
     /// A connection whose device is known.
-    pub(super) fn resolve(
+    pub(crate) fn resolve(
         &mut self,
         source: Option<SocketAddr>,
         patience: Patience,
@@ -104,7 +104,7 @@ impl CmEvents {
         }
     }
 
-    pub(super) fn resolve_route(
+    pub(crate) fn resolve_route(
         &mut self,
         connection: &Connection,
         patience: Patience,
@@ -118,7 +118,7 @@ impl CmEvents {
     }
 
     /// What the peer says to a connection request that was sent.
-    pub(super) fn verdict(
+    pub(crate) fn verdict(
         &mut self,
         connection: &Connection,
         patience: Patience,
@@ -151,7 +151,7 @@ fn failure(event: &CmEvent, address: SocketAddr) -> ConnectError {
 }
 
 /// Whose event it is; `None` for those of listeners.
-pub(super) fn connection_of(event: &CmEvent) -> Option<ConnectionId> {
+pub(crate) fn connection_of(event: &CmEvent) -> Option<ConnectionId> {
     match *event {
         CmEvent::ConnectRequest(_) => None,
         CmEvent::AddressResolved(id)
@@ -170,7 +170,7 @@ pub(super) fn connection_of(event: &CmEvent) -> Option<ConnectionId> {
 }
 
 /// Whether the event ends an established connection.
-pub(super) fn is_end(event: &CmEvent) -> bool {
+pub(crate) fn is_end(event: &CmEvent) -> bool {
     matches!(
         event,
         CmEvent::Disconnected(_) | CmEvent::TimewaitExit(_) | CmEvent::DeviceRemoval(_)

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
-use crate::machine::{Answer, CloseReason, LoginError, SubmitError};
+use crate::answer::Answer;
+use crate::srp::machine::{CloseReason, LoginError, SubmitError};
 
 /// A session was not made.
 #[derive(Debug, Error)]

@@ -7,23 +7,14 @@ use target_core::lun::Lun;
 use transport_srp::wire::rsp::RspCode;
 
 use super::buffer::DataBuffer;
-use super::error::{ExecuteError, SessionError};
+use super::machine::{CloseReason, Outcome, RequestId, TaskFunction};
 use super::session::{Refused, Request, Session, Transfer};
-use crate::machine::{Answer, CloseReason, Outcome, RequestId, TaskFunction};
+use crate::answer::Answer;
+use crate::data::Data;
+use crate::error::{ExecuteError, SessionError};
 
 /// The smallest data buffer in bytes that is made for a blocking command.
 const LEAST_BUFFER_BYTES: usize = 64 << 10;
-
-/// The data of a blocking command.
-#[derive(Debug)]
-pub enum Data<'a> {
-    /// None.
-    None,
-    /// To be filled.
-    In(&'a mut [u8]),
-    /// To be sent.
-    Out(&'a [u8]),
-}
 
 impl Session {
     /// Sends a command and waits for its answer, whatever its status. A command that takes too long is aborted.

@@ -6,10 +6,10 @@ use iobuf::Buf;
 use rdma::{Error, QueuePairNumber, WorkCompletion, WorkKind};
 
 use super::{Finished, Session, Transfer};
-use crate::driver::cm::{connection_of, is_end};
-use crate::driver::error::SessionError;
-use crate::driver::link::Link;
-use crate::machine::{ChannelNumber, CloseReason, Event, Outcome, RequestId};
+use crate::error::SessionError;
+use crate::fabric::cm::{connection_of, is_end};
+use crate::fabric::link::Link;
+use crate::srp::machine::{ChannelNumber, CloseReason, Event, Outcome, RequestId};
 
 /// Completions taken at a time.
 const BATCH: usize = 32;
@@ -218,7 +218,7 @@ impl Session {
 /// Waiting for one request while others end too.
 impl Session {
     /// Waits until this request has ended or its time is over; others stay for [`Session::poll`].
-    pub(in crate::driver) fn take_finished(
+    pub(in crate::srp) fn take_finished(
         &mut self,
         request: RequestId,
         timeout: Duration,
@@ -241,10 +241,7 @@ impl Session {
     }
 
     /// Waits until one more request has ended, and leaves it for [`Session::poll`]; false when none did.
-    pub(in crate::driver) fn wait_aside(
-        &mut self,
-        timeout: Duration,
-    ) -> Result<bool, SessionError> {
+    pub(in crate::srp) fn wait_aside(&mut self, timeout: Duration) -> Result<bool, SessionError> {
         let (limit, before) = (Instant::now() + timeout, self.finished.len());
         loop {
             self.turn()?;

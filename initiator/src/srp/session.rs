@@ -12,16 +12,16 @@ use transport_srp::layout::LINUX_IMM_DATA_OFFSET;
 
 use rdma::Fabric;
 
-use super::Clock;
 use super::buffer::DataBuffer;
-use super::cm::{CmEvents, Patience, Verdict};
-use super::error::{ConnectError, SessionError};
-use super::link::Link;
-use super::options::ConnectOptions;
-use super::port::{Port, Sizes};
-use crate::machine::{
+use super::machine::{
     ChannelNumber, CloseReason, Granted, LoginOptions, Machine, Outcome, RequestId,
 };
+use super::options::ConnectOptions;
+use crate::clock::Clock;
+use crate::error::{ConnectError, SessionError};
+use crate::fabric::cm::{CmEvents, Patience, Verdict};
+use crate::fabric::link::Link;
+use crate::fabric::port::{Port, Sizes};
 
 /// The longest message in bytes that can be received. LIO names the length that it was asked for as its own.
 const RECEIVE_BYTES: u32 = 8448;

@@ -6,8 +6,8 @@ use rdma::{
 };
 
 use super::cm::{CmEvents, Patience, Verdict};
-use super::error::ConnectError;
 use super::port::Port;
+use crate::error::ConnectError;
 
 /// RDMA READs of the target that may be outstanding, if the device can.
 const RESPONDER_RESOURCES: u8 = 16;
@@ -16,15 +16,15 @@ const RNR_RETRY_COUNT: u8 = 7;
 const RETRY_COUNT: u8 = 7;
 
 #[derive(Debug)]
-pub(super) struct Link {
-    pub(super) connection: Connection,
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
     queue_pair: QueuePair,
     is_open: bool,
 }
 
 impl Link {
     /// Asks the peer for a connection whose route is known; `private_data` is the login.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         port: &Port,
         cm: &mut CmEvents,
         connection: Connection,
@@ -51,22 +51,22 @@ impl Link {
     }
 
     /// The peer accepted, and receives are posted.
-    pub(super) fn establish(&mut self) -> Result<(), Error> {
+    pub(crate) fn establish(&mut self) -> Result<(), Error> {
         self.connection.establish(&mut self.queue_pair)?;
         self.is_open = true;
         Ok(())
     }
 
-    pub(super) fn number(&self) -> QueuePairNumber {
+    pub(crate) fn number(&self) -> QueuePairNumber {
         self.queue_pair.number()
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.is_open
     }
 
     /// Queues a message; false when the queue pair has failed.
-    pub(super) fn send(&mut self, message: Buf) -> bool {
+    pub(crate) fn send(&mut self, message: Buf) -> bool {
         self.is_open
             && self
                 .queue_pair
@@ -75,12 +75,12 @@ impl Link {
     }
 
     /// Posts what is queued; false when the queue pair has failed.
-    pub(super) fn flush(&mut self) -> bool {
+    pub(crate) fn flush(&mut self) -> bool {
         !self.is_open || self.queue_pair.flush().is_ok()
     }
 
     /// Takes a completion of a send; false when it says that the queue pair has failed.
-    pub(super) fn handle_completion(&mut self, completion: &WorkCompletion) -> bool {
+    pub(crate) fn handle_completion(&mut self, completion: &WorkCompletion) -> bool {
         self.queue_pair.handle_completion(completion);
         let mut is_good = true;
         while let Some(completed) = self.queue_pair.poll_completed() {
@@ -90,12 +90,12 @@ impl Link {
     }
 
     /// True when everything that was sent has reached the peer, or never will.
-    pub(super) fn is_drained(&self) -> bool {
+    pub(crate) fn is_drained(&self) -> bool {
         self.queue_pair.is_drained() && !self.queue_pair.has_pending()
     }
 
     /// Ends the connection: afterwards the peer can touch no memory through it.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if !std::mem::replace(&mut self.is_open, false) {
             return;
         }

@@ -1,12 +1,10 @@
-//! What the target says of a command: SRP_RSP as a plain value.
+//! What the target says of a command, whichever protocol carried it.
 
 use std::fmt;
 
 use target_core::command::Residual;
 use target_core::sense::AdditionalSense;
 use target_core::status::Status;
-use transport_srp::wire::Rsp;
-use transport_srp::wire::rsp::RspCode;
 
 /// Bytes of sense data that are kept.
 pub const SENSE_BYTES: usize = 96;
@@ -22,27 +20,15 @@ pub struct Answer {
     pub data_out_residual: Residual,
     /// Of the Data-In Buffer.
     pub data_in_residual: Residual,
-    /// RSP_CODE, which a target may send instead of a meaningful status.
-    pub response: Option<RspCode>,
+    /// What the protocol says beside the status, and a target may say instead of a meaningful one: RSP_CODE of an
+    /// SRP_RSP, the Response field of iSCSI. 0 is no failure.
+    pub response: Option<u8>,
 }
 
 impl Answer {
-    pub(super) fn of(rsp: &Rsp<'_>) -> Self {
-        Self {
-            status: rsp.status,
-            sense: rsp.sense.map(SenseData::new),
-            data_out_residual: rsp.data_out_residual,
-            data_in_residual: rsp.data_in_residual,
-            response: rsp.response,
-        }
-    }
-
     /// Status GOOD, and no response code that says otherwise.
     pub fn is_good(&self) -> bool {
-        let response = self
-            .response
-            .unwrap_or(RspCode::TASK_MANAGEMENT_FUNCTION_COMPLETE);
-        self.status == Status::GOOD && response == RspCode::TASK_MANAGEMENT_FUNCTION_COMPLETE
+        self.status == Status::GOOD && self.response.unwrap_or(0) == 0
     }
 
     /// The additional sense code, when there is sense data.
@@ -58,7 +44,7 @@ impl fmt::Display for Answer {
             write!(f, ", {sense}")?;
         }
         match self.response {
-            Some(response) => write!(f, ", response {response:?}"),
+            Some(response) => write!(f, ", response {response:#04x}"),
             None => Ok(()),
         }
     }
@@ -72,7 +58,7 @@ pub struct SenseData {
 }
 
 impl SenseData {
-    fn new(sense: &[u8]) -> Self {
+    pub(crate) fn new(sense: &[u8]) -> Self {
         let len = sense.len().min(SENSE_BYTES);
         let mut bytes = [0; SENSE_BYTES];
         for (to, from) in bytes.iter_mut().zip(sense) {

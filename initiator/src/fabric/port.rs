@@ -9,7 +9,7 @@ use rdma::{
     QueuePairConfig, ReceivePostError, SharedReceiveQueue, WorkCompletion,
 };
 
-use super::error::ConnectError;
+use crate::error::ConnectError;
 
 /// Alignment in bytes of the arena's parts.
 const PART_ALIGN_BYTES: usize = 1 << 16;
@@ -19,24 +19,24 @@ const LARGEST_DATA_BYTES: usize = 16 << 20;
 
 /// How much of everything there is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sizes {
-    pub(super) data_bytes: usize,
-    pub(super) messages: usize,
-    pub(super) message_bytes: usize,
-    pub(super) receives: u32,
+pub(crate) struct Sizes {
+    pub(crate) data_bytes: usize,
+    pub(crate) messages: usize,
+    pub(crate) message_bytes: usize,
+    pub(crate) receives: u32,
     /// The longest message that can be received.
-    pub(super) receive_bytes: usize,
+    pub(crate) receive_bytes: usize,
 }
 
 #[derive(Debug)]
-pub(super) struct Port {
-    pub(super) device: Device,
-    pub(super) domain: ProtectionDomain,
+pub(crate) struct Port {
+    pub(crate) device: Device,
+    pub(crate) domain: ProtectionDomain,
     completions: CompletionChannel,
-    pub(super) cq: CompletionQueue,
-    pub(super) srq: SharedReceiveQueue,
-    pub(super) messages: Pool,
-    pub(super) data: Pool,
+    pub(crate) cq: CompletionQueue,
+    pub(crate) srq: SharedReceiveQueue,
+    pub(crate) messages: Pool,
+    pub(crate) data: Pool,
     receives: Pool,
     /// Posted buffers are given this window.
     receive_bytes: usize,
@@ -44,7 +44,7 @@ pub(super) struct Port {
 }
 
 impl Port {
-    pub(super) fn open(device: Device, sizes: Sizes) -> Result<Self, ConnectError> {
+    pub(crate) fn open(device: Device, sizes: Sizes) -> Result<Self, ConnectError> {
         let domain = ProtectionDomain::new(&device)?;
         let data_end = sizes.data_bytes.next_power_of_two().max(PART_ALIGN_BYTES);
         let messages_len = sizes.messages * sizes.message_bytes;
@@ -67,7 +67,7 @@ impl Port {
         })
     }
 
-    pub(super) fn queue_pair(&self) -> Result<QueuePair, Error> {
+    pub(crate) fn queue_pair(&self) -> Result<QueuePair, Error> {
         let config = QueuePairConfig {
             remote_access: true,
             ..QueuePairConfig::default()
@@ -76,7 +76,7 @@ impl Port {
     }
 
     /// Posts as many receives as there is room for.
-    pub(super) fn post_receives(&self) -> Result<(), Error> {
+    pub(crate) fn post_receives(&self) -> Result<(), Error> {
         while self.srq.room() > 0 {
             let Some(buf) = self.receives.take(self.receive_bytes) else {
                 break;
@@ -89,7 +89,7 @@ impl Port {
     }
 
     /// Gives a receive buffer back to the NIC at the next flush.
-    pub(super) fn repost(&self, mut buf: Buf) {
+    pub(crate) fn repost(&self, mut buf: Buf) {
         if buf.set_window(0, self.receive_bytes) {
             self.post(buf);
         }
@@ -104,22 +104,22 @@ impl Port {
     }
 
     /// A buffer with these bytes, ready to be sent.
-    pub(super) fn message(&self, bytes: &[u8]) -> Option<Buf> {
+    pub(crate) fn message(&self, bytes: &[u8]) -> Option<Buf> {
         let mut buf = self.messages.take(bytes.len())?;
         buf.copy_from_slice(bytes);
         Some(buf)
     }
 
-    pub(super) fn poll(&self, batch: &mut [WorkCompletion]) -> Result<usize, Error> {
+    pub(crate) fn poll(&self, batch: &mut [WorkCompletion]) -> Result<usize, Error> {
         self.cq.poll(batch)
     }
 
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.completions.fd()
     }
 
     /// Reads what the completion channel has reported.
-    pub(super) fn clear_events(&self) -> Result<(), Error> {
+    pub(crate) fn clear_events(&self) -> Result<(), Error> {
         while self.completions.next_event()?.is_some() {}
         Ok(())
     }

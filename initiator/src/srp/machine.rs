@@ -8,7 +8,6 @@
 //! The machine never aborts a command by itself: a command that takes too long is reported once, and the caller
 //! decides.
 
-mod answer;
 mod channel;
 mod command;
 mod login;
@@ -24,7 +23,7 @@ use transport_srp::wire::rsp::RspCode;
 use transport_srp::wire::tsk_mgmt::TaskFunctionCode;
 use transport_srp::wire::{Iu, Opcode, Rsp, TskMgmt, WireError};
 
-pub use answer::{Answer, SENSE_BYTES, SenseData};
+pub use crate::answer::{Answer, SENSE_BYTES, SenseData};
 use channel::{Channel, Reply};
 pub use command::{Buffer, Command, CommandError};
 pub use login::{Granted, LoginError, LoginOptions, LoginReject, reason_text};
@@ -352,7 +351,7 @@ impl Machine {
             return Err(ProtocolError::UnexpectedResponse(rsp.tag));
         }
         let outcome = match found.kind {
-            Kind::Command => Outcome::Answered(Answer::of(rsp)),
+            Kind::Command => Outcome::Answered(answer(rsp)),
             Kind::TaskManagement(function) => {
                 let code = rsp.response;
                 let code = code.ok_or(ProtocolError::NoResponseCode(rsp.tag))?;
@@ -444,6 +443,16 @@ impl Machine {
     /// When [`Machine::handle_timeout`] is to be called. Looks at every outstanding request.
     pub fn poll_timeout(&self) -> Option<u64> {
         self.requests.deadline_ms()
+    }
+}
+
+fn answer(rsp: &Rsp<'_>) -> Answer {
+    Answer {
+        status: rsp.status,
+        sense: rsp.sense.map(SenseData::new),
+        data_out_residual: rsp.data_out_residual,
+        data_in_residual: rsp.data_in_residual,
+        response: rsp.response.map(|code| code.0),
     }
 }
 

@@ -5,8 +5,8 @@ use transport_srp::wire::Cmd;
 use transport_srp::wire::cmd::TaskAttributeCode;
 
 use super::{Refused, Request, Session, Transfer};
-use crate::driver::error::SessionError;
-use crate::machine::{Buffer, ChannelNumber, Command, RequestId, SubmitError, TaskFunction};
+use crate::error::SessionError;
+use crate::srp::machine::{Buffer, ChannelNumber, Command, RequestId, SubmitError, TaskFunction};
 
 /// Bytes of a message that a task management request takes at most.
 const TASK_MANAGEMENT_BYTES: usize = 64;

@@ -4,9 +4,9 @@ use iobuf::RemoteSegment;
 use rdma::{Error, ExposedRegion};
 use transport_srp::wire::desc::{DIRECT_BYTES, direct_to_bytes};
 
-use super::error::SessionError;
-use super::port::Port;
-use crate::machine::Buffer;
+use super::machine::Buffer;
+use crate::error::SessionError;
+use crate::fabric::port::Port;
 
 /// A buffer for the data of one command at a time, exposed to the target from its making to its end.
 ///

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rdma::{Fabric, WorkCompletion, WorkKind};
 
 use super::buffer::DataBuffer;
-use super::cm::{CmEvents, Patience, Verdict, connection_of, is_end};
-use super::error::{ConnectError, SessionError};
-use super::link::Link;
-use super::port::{Port, Sizes};
+use crate::error::{ConnectError, SessionError};
+use crate::fabric::cm::{CmEvents, Patience, Verdict, connection_of, is_end};
+use crate::fabric::link::Link;
+use crate::fabric::port::{Port, Sizes};
 
 const SIZES: Sizes = Sizes {
     data_bytes: 1 << 20,
