@@ -17,5 +17,6 @@ pub mod lio;
 pub mod rxe;
 pub mod sim;
 pub mod srptgt;
+pub mod sweep;
 pub mod tree;
 pub mod vm;

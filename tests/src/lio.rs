@@ -10,7 +10,7 @@ const CONFIG: &str = "/sys/kernel/config/target";
 /// The port of RDMA-CM that LIO listens on.
 pub const PORT: u16 = 5555;
 
-/// Exports a block device through every port of `rxe` as LUN 0, to an initiator on the same device.
+/// Exports a block device through every port of `rxe` as LUN 0, to every initiator that comes by it.
 ///
 /// # Panics
 ///
@@ -30,7 +30,7 @@ pub fn export(block_device: &str, rxe: &Rxe) {
     let lun = make(group.join("lun/lun_0"));
     link(&disk, &lun.join("disk"));
     write(&group.join("enable"), "1");
-    // Over RDMA-CM this target knows an initiator by its address, not by its port GUID.
+    // Over RDMA-CM this target takes the address that was dialled for the name of who dialled it.
     let acl = make(
         group
             .join("acls")

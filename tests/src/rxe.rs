@@ -4,7 +4,12 @@
 //! to run could not stand in an access list. The addresses differ far from their end, for GUIDs that are neighbours are
 //! taken for ports of one card. MTU 4200 gives the path MTU of 4096 that storage HCAs have.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::command::run;
 
@@ -38,7 +43,8 @@ impl Wire {
     ///
     /// The guest refuses it.
     pub fn new(number: u8) -> Self {
-        let wire = Self::with_bare_target(number);
+        let wire = Self::bare(number);
+        wire.initiator.make_device();
         wire.target.make_device();
         wire
     }
@@ -49,6 +55,24 @@ impl Wire {
     ///
     /// The guest refuses it.
     pub fn with_bare_target(number: u8) -> Self {
+        let wire = Self::bare(number);
+        wire.initiator.make_device();
+        wire
+    }
+
+    /// The same with no RDMA device at the initiator's end.
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn with_bare_initiator(number: u8) -> Self {
+        let wire = Self::bare(number);
+        wire.target.make_device();
+        wire
+    }
+
+    /// Network devices and addresses, and no RDMA.
+    fn bare(number: u8) -> Self {
         let target = Rxe::named(number, "", 1);
         let namespace = format!("initiator{number}");
         let initiator = Rxe {
@@ -69,7 +93,7 @@ impl Wire {
         wire.attach(&wire.target, "00");
         wire.attach(&wire.initiator, "01");
         wire.target.set_address();
-        wire.initiator.bring_up();
+        wire.initiator.set_address();
         wire
     }
 
@@ -141,7 +165,8 @@ impl Rxe {
             "ip link add {} address 02:5e:00:{number:02x}:00:00 type dummy",
             rxe.netdev
         ));
-        rxe.bring_up();
+        rxe.set_address();
+        rxe.make_device();
         rxe
     }
 
@@ -152,11 +177,6 @@ impl Rxe {
             address: Ipv4Addr::new(10, 99, number, host),
             namespace: None,
         }
-    }
-
-    fn bring_up(&self) {
-        self.set_address();
-        self.make_device();
     }
 
     fn set_address(&self) {
@@ -185,6 +205,33 @@ impl Rxe {
             Some(namespace) => format!("nsenter --net=/run/netns/{namespace} {line}"),
             None => line.to_string(),
         }
+    }
+
+    /// Runs `body` on a thread of its own in the device's network namespace.
+    ///
+    /// # Panics
+    ///
+    /// `body` does, or the guest does not let the thread in.
+    pub fn within<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                self.enter_thread();
+                body()
+            });
+            inside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn enter_thread(&self) {
+        let Some(namespace) = &self.namespace else {
+            return;
+        };
+        let path = format!("/run/netns/{namespace}");
+        let file = File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+            .unwrap_or_else(|error| panic!("entering {path}: {error}"));
     }
 
     /// What `ibstat` prints about the device: the text that a user pastes.

@@ -1,13 +1,23 @@
 //! The soft fabric and the kernel: `srptgt` without RDMA at one end of a wire, `rdma_rxe` with an unmodified `ib_srp`
-//! at the other.
+//! at the other; and our initiator without RDMA at one end, `rdma_rxe` with the kernel's target at the other.
 
+use std::net::SocketAddr;
+
+use initiator::{ConnectOptions, Lun, Session, TargetPortId};
+use rdma::{Fabric, SoftConfig};
 use tests::command::run;
-use tests::disk::Disk;
+use tests::disk::{Disk, FileSystem};
 use tests::fio::Fio;
 use tests::ib_srp::set_parameter;
+use tests::lio;
 use tests::rxe::Wire;
 use tests::srptgt::Srptgt;
+use tests::sweep::Sweep;
+use tests::tree::Tree;
 use tests::vm::{Options, scenario};
+
+const LUN: Lun = Lun([0; 8]);
+const FILES: u32 = 800;
 
 /// Blocks of 4 KiB to 1 MiB, mixed, written, then read back and checked.
 fn verify(disk: &Disk, mib: u32, depth: u32) {
@@ -81,5 +91,80 @@ fn a_wire_that_loses_delays_and_reorders_changes_no_byte() {
         assert!(target.counters().packet_retries > 0);
         let logins = target.counters().logins_accepted;
         assert_eq!(logins, 2 * 4, "a session was lost and made anew");
+    });
+}
+
+/// ext4 on the LUN: a tree goes onto it, the session ends, and the next one finds every byte.
+#[test]
+fn an_ext4_tree_survives_a_relogin_over_the_soft_fabric() {
+    let name = "an_ext4_tree_survives_a_relogin_over_the_soft_fabric";
+    scenario(name, Options::default(), || {
+        let wire = Wire::with_bare_target(0);
+        let target =
+            Srptgt::serving_on("soft", &wire.initiator, &["--file /run/ds.img --size 96M"]);
+        let login = target.login(&wire.initiator, wire.target.address);
+        let session = login.succeed();
+        let mounted = session.disk(0).make_file_system(FileSystem::Ext4);
+        Tree::new(&mounted.path, FILES).write();
+        mounted.unmount();
+        session.logout();
+
+        let session = login.succeed();
+        let disk = session.disk(0);
+        disk.check_file_system(FileSystem::Ext4);
+        let mounted = disk.mount(FileSystem::Ext4);
+        Tree::new(&mounted.path, FILES).verify();
+        mounted.unmount();
+        session.logout();
+        target.wait_until_idle();
+        assert_eq!(target.counters().packets_refused, 0);
+    });
+}
+
+/// The other way round: the kernel's target on its soft RoCE, and our initiator without RDMA.
+#[test]
+fn our_initiator_over_the_soft_fabric_reaches_the_kernels_target() {
+    const DEPTH: usize = 32;
+    let name = "our_initiator_over_the_soft_fabric_reaches_the_kernels_target";
+    scenario(name, Options::default(), || {
+        let wire = Wire::with_bare_initiator(0);
+        lio::export("/dev/ram0", &wire.target);
+        let guid = wire.target.port_guid();
+        let guid = u64::from_str_radix(guid.trim_start_matches("0x"), 16).expect("a GUID");
+        let port = TargetPortId {
+            id_ext: guid,
+            ioc_guid: guid,
+        };
+        let address = SocketAddr::new(wire.target.address.into(), lio::PORT);
+        let usual = Sweep::options(DEPTH, ConnectOptions::new(address, port));
+        let direct = ConnectOptions {
+            immediate_data: false,
+            ..usual.clone()
+        };
+        let indirect = ConnectOptions {
+            pieces: 12,
+            ..direct.clone()
+        };
+        let two_channels = ConnectOptions {
+            channels: 2,
+            ..usual.clone()
+        };
+        wire.initiator.within(|| {
+            for (seed, options) in (1..).zip([usual, direct, indirect, two_channels]) {
+                let mut session =
+                    Session::connect_on(&Fabric::soft(SoftConfig::default()), &options)
+                        .unwrap_or_else(|error| panic!("no session: {error}"));
+                session.await_ready(LUN).expect("ready");
+                println!("granted: {:?}", session.granted(0));
+                let sweep = Sweep {
+                    lun: LUN,
+                    bytes: 12 << 20,
+                    depth: DEPTH,
+                    seed,
+                };
+                sweep.verify(&mut session);
+                session.logout();
+            }
+        });
     });
 }
