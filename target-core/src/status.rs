@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The status byte of a finished command; open, so that a code we do not know is still printable.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The status byte of a finished command; open, so that a code we do not know is still printable. GOOD by default.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Status(pub u8);
 
 impl Status {

@@ -2,9 +2,10 @@
 //!
 //! Room: PDUs, text negotiation, login, sessions and the command window, with the datamovers `iser` and `tcp` beneath one
 //! Datamover Interface. Pure: no I/O, no clock, no threads, no `unsafe`; the daemon's port driver moves the bytes, as it does
-//! for SRP. What stands here so far is the arithmetic that every sequence number of a session needs.
+//! for SRP.
 #![forbid(unsafe_code)]
 
+pub mod pdu;
 mod sn;
 
 pub use sn::Sn;
