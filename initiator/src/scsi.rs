@@ -1,14 +1,15 @@
 //! SCSI commands that most users of a session need (SPC-4, SBC-3), and what they say.
 
+use target_core::command::Residual;
 use target_core::lun::Lun;
 
 use crate::cdb;
-use crate::{Data, ExecuteError, Session};
+use crate::{Data, ExecuteError, Nexus};
 
 /// UNIT ATTENTION.
 const UNIT_ATTENTION: u8 = 0x6;
 
-/// Unit attentions that a logical unit may report in a row before [`Session::await_ready`] gives up.
+/// Unit attentions that a logical unit may report in a row before [`Scsi::await_ready`] gives up.
 const MOST_ATTENTIONS: u32 = 16;
 
 /// Bytes of standard INQUIRY data up to the product revision.
@@ -73,13 +74,38 @@ impl Capacity {
     }
 }
 
-impl Session {
+/// The commands, over any transport.
+pub trait Scsi: Nexus {
+    /// As [`Nexus::execute`], and wants status GOOD; returns how many bytes of Data-In came.
+    ///
+    /// # Errors
+    /// There is no answer, or one with another status.
+    fn execute_good(
+        &mut self,
+        lun: Lun,
+        cdb: &[u8],
+        data: Data<'_>,
+    ) -> Result<usize, ExecuteError> {
+        let len = match &data {
+            Data::In(into) => into.len(),
+            Data::None | Data::Out(_) => 0,
+        };
+        let answer = self.execute(lun, cdb, data)?;
+        if !answer.is_good() {
+            return Err(ExecuteError::Answer(Box::new(answer)));
+        }
+        Ok(match answer.data_in_residual {
+            Residual::Underflow(unused) => len.saturating_sub(unused as usize),
+            Residual::None | Residual::Overflow(_) => len,
+        })
+    }
+
     /// Asks TEST UNIT READY until the logical unit has told all of its unit attentions, as an initiator does after its
     /// login: the first command for anything else would fail with them.
     ///
     /// # Errors
     /// The logical unit is not ready for another reason.
-    pub fn await_ready(&mut self, lun: Lun) -> Result<(), ExecuteError> {
+    fn await_ready(&mut self, lun: Lun) -> Result<(), ExecuteError> {
         let mut attentions = 0;
         loop {
             let answer = self.execute(lun, &cdb::TEST_UNIT_READY, Data::None)?;
@@ -98,7 +124,7 @@ impl Session {
     ///
     /// # Errors
     /// No good answer, or a short one.
-    pub fn inquiry(&mut self, lun: Lun) -> Result<Inquiry, ExecuteError> {
+    fn inquiry(&mut self, lun: Lun) -> Result<Inquiry, ExecuteError> {
         let mut data = [0; INQUIRY_BYTES];
         let allocation_length = INQUIRY_BYTES as u16;
         let cdb = cdb::inquiry(None, allocation_length);
@@ -111,7 +137,7 @@ impl Session {
     ///
     /// # Errors
     /// No good answer, or a short one.
-    pub fn report_luns(&mut self) -> Result<Vec<Lun>, ExecuteError> {
+    fn report_luns(&mut self) -> Result<Vec<Lun>, ExecuteError> {
         const BYTES: usize = LUN_LIST_AT + 8 * MOST_LUNS;
         let mut data = [0; BYTES];
         let cdb = cdb::report_luns(BYTES as u32);
@@ -124,7 +150,7 @@ impl Session {
     ///
     /// # Errors
     /// No good answer, or a short one.
-    pub fn read_capacity(&mut self, lun: Lun) -> Result<Capacity, ExecuteError> {
+    fn read_capacity(&mut self, lun: Lun) -> Result<Capacity, ExecuteError> {
         let mut data = [0; CAPACITY_BYTES];
         let cdb = cdb::read_capacity(CAPACITY_BYTES as u32);
         let got = self.execute_good(lun, &cdb, Data::In(&mut data))?;
@@ -136,7 +162,7 @@ impl Session {
     ///
     /// # Errors
     /// No good answer, or a short one.
-    pub fn read(
+    fn read(
         &mut self,
         lun: Lun,
         lba: u64,
@@ -153,7 +179,7 @@ impl Session {
     ///
     /// # Errors
     /// No good answer.
-    pub fn write(
+    fn write(
         &mut self,
         lun: Lun,
         lba: u64,
@@ -168,11 +194,13 @@ impl Session {
     ///
     /// # Errors
     /// No good answer.
-    pub fn flush(&mut self, lun: Lun) -> Result<(), ExecuteError> {
+    fn flush(&mut self, lun: Lun) -> Result<(), ExecuteError> {
         self.execute_good(lun, &cdb::SYNCHRONIZE_CACHE, Data::None)
             .map(drop)
     }
 }
+
+impl<N: Nexus + ?Sized> Scsi for N {}
 
 /// Buffers are far below 4 GiB, and a block length of 0 transfers nothing.
 fn blocks(bytes: usize, block_bytes: u32) -> u32 {

@@ -1,15 +1,12 @@
 //! Commands in numbers over one session: fill a logical unit, read it back, measure it.
 //!
-//! Room: between an SRP session of ours and whoever asks for figures. It may touch the session, nothing else; what it
-//! writes can be told from everything else ([`Pattern`]).
+//! Room: between a session of ours, whatever transport carries it, and whoever asks for figures. It may touch the
+//! session, nothing else; what it writes can be told from everything else ([`Pattern`]).
 
 use std::time::{Duration, Instant};
 
-use initiator::machine::{Answer, Outcome, RequestId};
 use initiator::scsi::Capacity;
-use initiator::{
-    DataBuffer, Finished, Lun, Refused, Request, Session, SessionError, Transfer, cdb,
-};
+use initiator::{Answer, Ended, ExecuteError, Lun, Nexus, SlotCommand, SlotData, cdb};
 
 mod job;
 mod measure;
@@ -27,7 +24,17 @@ const STANDSTILL: Duration = Duration::from_secs(40);
 pub enum ExerciseError {
     /// The session failed.
     #[error(transparent)]
-    Session(#[from] SessionError),
+    Session(#[from] ExecuteError),
+    /// More commands were to be outstanding than can be.
+    #[error(
+        "the target grants {granted} outstanding commands, {depth} were asked for; choose a smaller depth"
+    )]
+    Depth {
+        /// What was asked for.
+        depth: usize,
+        /// What there is.
+        granted: usize,
+    },
     /// A command was answered with something else than GOOD.
     #[error("{kind} of {len} bytes at byte {at}: the target answered {answer}", kind = .command.direction, len = .command.len_bytes, at = .command.offset_bytes)]
     Answer {
@@ -39,6 +46,9 @@ pub enum ExerciseError {
     /// A command got no answer.
     #[error("{kind} of {len} bytes at byte {at}: no answer; the session or the target is gone", kind = .0.direction, len = .0.len_bytes, at = .0.offset_bytes)]
     Unanswered(Command),
+    /// Something ended that this room has not begun.
+    #[error("a command ended that was not sent; this is a defect, please report it")]
+    Nothing,
     /// Latencies cannot be counted.
     #[error("latencies cannot be counted: {0}")]
     Latency(#[from] hdrhistogram::CreationError),
@@ -85,100 +95,114 @@ pub struct Place {
     pub capacity: Capacity,
 }
 
+/// Memory for the data of one command.
+pub struct Slot<'a> {
+    nexus: &'a mut dyn Nexus,
+    number: usize,
+}
+
+impl Slot<'_> {
+    /// Puts the data of a WRITE there. Returns false when it is too long.
+    #[must_use]
+    pub fn write(&mut self, from: &[u8]) -> bool {
+        self.nexus.write_slot(self.number, from)
+    }
+
+    /// Copies the data of a READ. Returns false when it is not that long.
+    #[must_use]
+    pub fn read(&mut self, into: &mut [u8]) -> bool {
+        self.nexus.read_slot(self.number, into)
+    }
+}
+
+#[derive(Clone, Copy)]
 struct Flight {
-    request: RequestId,
     command: Command,
     since: Instant,
 }
 
-/// Keeps `depth` commands of a job outstanding until the job has no more. The session must grant that many, and have
-/// the memory for their data.
+/// Keeps `depth` commands of a job outstanding until the job has no more. The session must have the memory for their
+/// data.
 ///
 /// # Errors
 /// The first thing that went wrong; what is outstanding then ends with the session.
 pub fn run(
-    session: &mut Session,
+    nexus: &mut dyn Nexus,
     place: Place,
     depth: usize,
     job: &mut impl Job,
 ) -> Result<(), ExerciseError> {
-    let mut buffers = Vec::with_capacity(depth);
-    for _ in 0..depth {
-        buffers.push(session.buffer(job.longest_bytes())?);
+    let granted = nexus.most_outstanding();
+    if depth > granted {
+        return Err(ExerciseError::Depth { depth, granted });
     }
-    let mut flights = Vec::with_capacity(depth);
+    nexus.set_slots(depth, job.longest_bytes())?;
+    let mut idle: Vec<usize> = (0..depth).collect();
+    let mut flights = vec![None; depth];
     loop {
-        while let Some(mut buffer) = buffers.pop() {
-            let Some(command) = job.next(&mut buffer) else {
+        while nexus.has_room()
+            && let Some(number) = idle.pop()
+        {
+            let Some(command) = job.next(&mut Slot { nexus, number }) else {
+                idle.push(number);
                 break;
             };
-            flights.push(launch(session, place, command, buffer)?);
+            let flight = launch(nexus, place, command, number)?;
+            if let Some(place) = flights.get_mut(number) {
+                *place = Some(flight);
+            }
         }
-        if flights.is_empty() {
+        if idle.len() == depth {
             return Ok(());
         }
-        let finished = session.wait(STANDSTILL)?;
-        buffers.push(land(&mut flights, finished, job)?);
+        idle.push(land(nexus, &mut flights, job)?);
     }
 }
 
 fn launch(
-    session: &mut Session,
+    nexus: &mut dyn Nexus,
     place: Place,
     command: Command,
-    mut buffer: DataBuffer,
+    number: usize,
 ) -> Result<Flight, ExerciseError> {
     let block_bytes = u64::from(place.capacity.block_bytes.max(1));
     let lba = command.offset_bytes / block_bytes;
     let blocks = command.len_bytes as u64 / block_bytes;
     let blocks = u32::try_from(blocks).unwrap_or(u32::MAX);
-    let fits = buffer.set_len(command.len_bytes);
-    debug_assert!(fits, "a job's commands are not longer than its longest");
-    let (cdb, transfer) = match command.direction {
-        Direction::Read => (cdb::read(lba, blocks), Transfer::In(buffer)),
-        Direction::Write => (cdb::write(lba, blocks), Transfer::Out(buffer)),
+    let (cdb, data) = match command.direction {
+        Direction::Read => (cdb::read(lba, blocks), SlotData::In(command.len_bytes)),
+        Direction::Write => (cdb::write(lba, blocks), SlotData::Out(command.len_bytes)),
     };
     let since = Instant::now();
-    let request = Request {
-        lun: place.lun,
-        cdb: &cdb,
-        transfer,
-    };
-    let request = session.submit(request);
-    let request = request.map_err(|Refused { error, .. }| error)?;
-    Ok(Flight {
-        request,
-        command,
-        since,
-    })
+    let lun = place.lun;
+    let cdb = &cdb;
+    nexus.send(number, &SlotCommand { lun, cdb, data })?;
+    Ok(Flight { command, since })
 }
 
-/// Gives the buffer back of a command that ended well.
+/// Waits for the end of a command; gives back its slot when it ended well.
 fn land(
-    flights: &mut Vec<Flight>,
-    finished: Option<Finished>,
+    nexus: &mut dyn Nexus,
+    flights: &mut [Option<Flight>],
     job: &mut impl Job,
-) -> Result<DataBuffer, ExerciseError> {
-    let place = finished.as_ref().and_then(|finished| {
-        let is_it = |flight: &Flight| flight.request == finished.request;
-        flights.iter().position(is_it)
-    });
-    // When nothing ends any more, the oldest command stands for all.
-    let flight = flights.swap_remove(place.unwrap_or(0));
-    let taken = flight.since.elapsed();
-    let command = flight.command;
-    match finished.map(|finished| (finished.outcome, finished.transfer)) {
-        Some((
-            Some(Outcome::Answered(answer)),
-            Transfer::In(mut buffer) | Transfer::Out(mut buffer),
-        )) => {
-            if !answer.is_good() {
-                let answer = Box::new(answer);
-                return Err(ExerciseError::Answer { command, answer });
-            }
-            job.done(command, taken, &mut buffer)?;
-            Ok(buffer)
+) -> Result<usize, ExerciseError> {
+    let (number, ended) = nexus.next_ended(STANDSTILL)?.unwrap_or((0, Ended::Overdue));
+    let landed = flights.get_mut(number).and_then(Option::take);
+    // When nothing ends any more, the first command stands for all.
+    let flight = landed.or_else(|| flights.iter().flatten().next().copied());
+    let Some(Flight { command, since }) = flight else {
+        return Err(ExerciseError::Nothing);
+    };
+    let taken = since.elapsed();
+    match ended {
+        Ended::Answered(answer) if answer.is_good() => {
+            job.done(command, taken, &mut Slot { nexus, number })?;
+            Ok(number)
         }
-        _ => Err(ExerciseError::Unanswered(command)),
+        Ended::Answered(answer) => {
+            let answer = Box::new(answer);
+            Err(ExerciseError::Answer { command, answer })
+        }
+        Ended::Aborted | Ended::Lost | Ended::Overdue => Err(ExerciseError::Unanswered(command)),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use initiator::machine::{CloseReason, LoginError, Outcome, TaskFunction};
 use initiator::{ConnectError, ConnectOptions, Data, ExecuteError, Lun, Session, TargetPortId};
-use initiator::{Request, Transfer, cdb};
+use initiator::{Request, Scsi, Transfer, cdb};
 use target_core::sense::AdditionalSense;
 use tests::lio;
 use tests::rxe::Rxe;

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use target_core::command::Residual;
 use target_core::lun::Lun;
 use transport_srp::wire::rsp::RspCode;
 
@@ -40,30 +39,6 @@ impl Session {
         };
         self.unload(transfer, data);
         Ok(answer)
-    }
-
-    /// As [`Session::execute`], and wants status GOOD; returns how many bytes of Data-In came.
-    ///
-    /// # Errors
-    /// There is no answer, or one with another status.
-    pub fn execute_good(
-        &mut self,
-        lun: Lun,
-        cdb: &[u8],
-        data: Data<'_>,
-    ) -> Result<usize, ExecuteError> {
-        let len = match &data {
-            Data::In(into) => into.len(),
-            Data::None | Data::Out(_) => 0,
-        };
-        let answer = self.execute(lun, cdb, data)?;
-        if !answer.is_good() {
-            return Err(ExecuteError::Answer(Box::new(answer)));
-        }
-        Ok(match answer.data_in_residual {
-            Residual::Underflow(unused) => len.saturating_sub(unused as usize),
-            Residual::None | Residual::Overflow(_) => len,
-        })
     }
 
     /// Sends a task management request and waits for its answer.

@@ -1,5 +1,6 @@
 //! A session that keeps to the protocol: commands go in, answers come out.
 
+mod slots;
 mod submit;
 mod turn;
 
@@ -89,6 +90,8 @@ pub struct Session {
     finished: VecDeque<Finished>,
     /// Buffers of blocking commands, for the next one.
     pub(super) spare: Vec<DataBuffer>,
+    /// For the commands of [`crate::Nexus::send`].
+    slots: Vec<slots::Slot>,
     immediate: Vec<u8>,
     next_channel: u16,
     closed: Option<CloseReason>,
@@ -129,6 +132,7 @@ impl Session {
             held: Vec::new(),
             finished: VecDeque::new(),
             spare: Vec::new(),
+            slots: Vec::new(),
             immediate: Vec::new(),
             next_channel: 0,
             closed: None,

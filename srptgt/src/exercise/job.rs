@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use initiator::DataBuffer;
-
-use super::{Command, Direction, ExerciseError, Pattern};
+use super::{Command, Direction, ExerciseError, Pattern, Slot};
 
 /// Gives commands out and takes their ends.
 pub trait Job {
     /// The longest command that it will ask for.
     fn longest_bytes(&self) -> usize;
 
-    /// The next command, with the data of a WRITE in the buffer; `None` when there is no more.
-    fn next(&mut self, buffer: &mut DataBuffer) -> Option<Command>;
+    /// The next command, with the data of a WRITE in the slot; `None` when there is no more.
+    fn next(&mut self, slot: &mut Slot<'_>) -> Option<Command>;
 
     /// A command ended well.
     ///
@@ -22,7 +20,7 @@ pub trait Job {
         &mut self,
         command: Command,
         taken: Duration,
-        buffer: &mut DataBuffer,
+        slot: &mut Slot<'_>,
     ) -> Result<(), ExerciseError>;
 }
 
@@ -89,19 +87,19 @@ impl<P: FnMut(u64)> Job for Fill<P> {
         LONGEST_BYTES as usize
     }
 
-    fn next(&mut self, buffer: &mut DataBuffer) -> Option<Command> {
+    fn next(&mut self, slot: &mut Slot<'_>) -> Option<Command> {
         let command = self.0.next(Direction::Write)?;
         let pattern = self.0.pattern;
         let scratch = self.0.scratch(command.len_bytes);
         pattern.fill(command.offset_bytes, scratch);
-        buffer.write(0, scratch).then_some(command)
+        slot.write(scratch).then_some(command)
     }
 
     fn done(
         &mut self,
         command: Command,
         _: Duration,
-        _: &mut DataBuffer,
+        _: &mut Slot<'_>,
     ) -> Result<(), ExerciseError> {
         (self.0.progress)(command.len_bytes as u64);
         Ok(())
@@ -124,7 +122,7 @@ impl<P: FnMut(u64)> Job for ReadBack<P> {
         LONGEST_BYTES as usize
     }
 
-    fn next(&mut self, _: &mut DataBuffer) -> Option<Command> {
+    fn next(&mut self, _: &mut Slot<'_>) -> Option<Command> {
         self.0.next(Direction::Read)
     }
 
@@ -132,12 +130,12 @@ impl<P: FnMut(u64)> Job for ReadBack<P> {
         &mut self,
         command: Command,
         _: Duration,
-        buffer: &mut DataBuffer,
+        slot: &mut Slot<'_>,
     ) -> Result<(), ExerciseError> {
         let pattern = self.0.pattern;
         let scratch = self.0.scratch(command.len_bytes);
-        let is_read = buffer.read(0, scratch);
-        debug_assert!(is_read, "the buffer is as long as the command");
+        let is_read = slot.read(scratch);
+        debug_assert!(is_read, "the slot is as long as the command");
         pattern.check(command.offset_bytes, scratch)?;
         (self.0.progress)(command.len_bytes as u64);
         Ok(())

@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use initiator::DataBuffer;
 use serde::Serialize;
 
-use super::{Command, Direction, ExerciseError, Job, Pattern};
+use super::{Command, Direction, ExerciseError, Job, Pattern, Slot};
 
 /// Longest time that is told apart in nanoseconds: the limit of a command.
 const LONGEST_NS: u64 = 60_000_000_000;
@@ -120,7 +119,7 @@ impl Job for Measure {
         self.mix.len_bytes
     }
 
-    fn next(&mut self, buffer: &mut DataBuffer) -> Option<Command> {
+    fn next(&mut self, slot: &mut Slot<'_>) -> Option<Command> {
         if self.last - self.begin >= self.duration {
             return None;
         }
@@ -132,17 +131,12 @@ impl Job for Measure {
         };
         if command.direction == Direction::Write {
             self.pattern.fill(command.offset_bytes, &mut self.scratch);
-            buffer.write(0, &self.scratch).then_some(())?;
+            slot.write(&self.scratch).then_some(())?;
         }
         Some(command)
     }
 
-    fn done(
-        &mut self,
-        _: Command,
-        taken: Duration,
-        _: &mut DataBuffer,
-    ) -> Result<(), ExerciseError> {
+    fn done(&mut self, _: Command, taken: Duration, _: &mut Slot<'_>) -> Result<(), ExerciseError> {
         self.last = Instant::now();
         let taken_ns = u64::try_from(taken.as_nanos()).unwrap_or(LONGEST_NS);
         self.latency.saturating_record(taken_ns.min(LONGEST_NS));

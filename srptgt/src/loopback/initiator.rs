@@ -3,13 +3,13 @@
 use std::sync::mpsc;
 use std::thread;
 
-use initiator::{ConnectError, ConnectOptions, Session};
+use initiator::{ConnectError, ConnectOptions, Nexus, Session};
 use rdma::{Fabric, SoftConfig};
 use tokio::sync::oneshot;
 
 use crate::identity::Guid;
 
-type Task = Box<dyn FnOnce(&mut Session) + Send>;
+type Task = Box<dyn FnOnce(&mut dyn Nexus) + Send>;
 
 /// A session that is logged in. It logs out when [`Initiator::log_out`] is called, or when this is dropped.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Initiator {
             match Session::connect_on(&Fabric::soft(config), &options) {
                 Ok(session) => {
                     let _ = tell.send(Ok(()));
-                    serve(session, &queue);
+                    serve(Box::new(session), &queue);
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
@@ -62,7 +62,7 @@ impl Initiator {
     /// The thread panicked.
     pub async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Session) -> T + Send + 'static,
+        work: impl FnOnce(&mut dyn Nexus) -> T + Send + 'static,
     ) -> Result<T, InitiatorGone> {
         let (tell, told) = oneshot::channel();
         let task: Task = Box::new(move |session| drop(tell.send(work(session))));
@@ -78,9 +78,9 @@ impl Initiator {
     }
 }
 
-fn serve(mut session: Session, queue: &mpsc::Receiver<Task>) {
+fn serve(mut session: Box<dyn Nexus>, queue: &mpsc::Receiver<Task>) {
     for task in queue {
-        task(&mut session);
+        task(&mut *session);
     }
-    session.logout();
+    session.log_out();
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use initiator::machine::{LoginError, LoginReject, reason_text};
 use initiator::scsi::{Capacity, Inquiry};
-use initiator::{ConnectError, ConnectOptions, ExecuteError, Lun, Session};
+use initiator::{ConnectError, ConnectOptions, ExecuteError, Lun, Nexus, Scsi};
 use serde_json::{Value, json};
 
 use crate::config::{ByteSize, Name};
@@ -194,7 +194,7 @@ impl Stage {
         let begin = Instant::now();
         let bar = bar("writing")?;
         let progress = bar.clone();
-        let fill = move |session: &mut Session| {
+        let fill = move |session: &mut dyn Nexus| {
             let mut job = Fill::new(PATTERN, LUN_BYTES, |bytes| progress.inc(bytes));
             let place = place(session)?;
             run(session, place, DEPTH, &mut job)?;
@@ -216,7 +216,7 @@ impl Stage {
     pub(super) async fn read_back(&self, reader: &Initiator) -> Outcome {
         let bar = bar("reading back")?;
         let progress = bar.clone();
-        let compare = move |session: &mut Session| {
+        let compare = move |session: &mut dyn Nexus| {
             let mut job = ReadBack::new(PATTERN, LUN_BYTES, |bytes| progress.inc(bytes));
             let place = place(session)?;
             Ok::<_, Failure>(run(session, place, DEPTH, &mut job)?)
@@ -263,19 +263,19 @@ const PATTERN: Pattern = Pattern {
     seed: 0x5352_5054_4754,
 };
 
-fn place(session: &mut Session) -> Result<Place, ExecuteError> {
+fn place(session: &mut dyn Nexus) -> Result<Place, ExecuteError> {
     Ok(Place {
         lun: LUN,
         capacity: session.read_capacity(LUN)?,
     })
 }
 
-fn look(session: &mut Session) -> Result<(Inquiry, Capacity), ExecuteError> {
+fn look(session: &mut dyn Nexus) -> Result<(Inquiry, Capacity), ExecuteError> {
     session.await_ready(LUN)?;
     Ok((session.inquiry(LUN)?, session.read_capacity(LUN)?))
 }
 
-fn figures(session: &mut Session, mix: Mix, duration: Duration) -> Result<Measured, Failure> {
+fn figures(session: &mut dyn Nexus, mix: Mix, duration: Duration) -> Result<Measured, Failure> {
     let place = place(session)?;
     let mut job = Measure::new(mix, PATTERN, LUN_BYTES, duration)?;
     run(session, place, mix.depth, &mut job)?;
