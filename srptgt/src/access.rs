@@ -4,82 +4,18 @@
 //! the worker asks it at each login and again for every live session when a new one arrives. Deny by default.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::Serialize;
+use crate::identity::{AddressRange, ChapSecrets, Guid, Iqn};
+use crate::portal::HcaPort;
 
-use crate::identity::{AddressRange, Guid, Id128};
-use crate::portal::{HcaPort, Portal};
+mod limits;
+mod login;
+mod near_miss;
+mod refusal;
 
-/// What the link under a device is, which decides who vouches for a GUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LinkLayer {
-    /// The subnet manager assigned the GIDs: a source GID carries the port GUID.
-    InfiniBand,
-    /// RoCE: a GID is made from an IP address.
-    Ethernet,
-}
-
-/// Every identity that a login showed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LoginIdentity {
-    /// Which portal it came to.
-    pub portal: Portal,
-    /// Our port that it came in by.
-    pub local: HcaPort,
-    /// The link under that port.
-    pub link_layer: LinkLayer,
-    /// Source GID of the CM path.
-    pub source_gid: Id128,
-    /// The peer's IP address, when the path has one.
-    pub address: Option<IpAddr>,
-    /// Partition key of the path, when it is known.
-    pub pkey: Option<u16>,
-    /// INITIATOR PORT IDENTIFIER of the SRP login (SRP 6.2), in the order that it came.
-    pub initiator_port_id: Id128,
-    /// The GUID half of it: the low half, or the high half in REV10 order; `None` when that names no port.
-    pub claimed_guid: Option<Guid>,
-}
-
-impl LoginIdentity {
-    /// The GUID that the fabric itself vouches for: the interface id of the source GID, on InfiniBand only.
-    pub fn fabric_guid(&self) -> Option<Guid> {
-        match self.link_layer {
-            LinkLayer::InfiniBand => Guid::from_low_half(&self.source_gid.0),
-            LinkLayer::Ethernet => None,
-        }
-    }
-
-    /// The GUID that counts, and who vouches for it.
-    pub fn guid(&self) -> Option<(Guid, Vouched)> {
-        match self.link_layer {
-            LinkLayer::InfiniBand => self.fabric_guid().map(|guid| (guid, Vouched::Fabric)),
-            LinkLayer::Ethernet => self.claimed_guid.map(|guid| (guid, Vouched::Claimed)),
-        }
-    }
-}
-
-/// Who says that the initiator has the GUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Vouched {
-    /// The source GID of the path.
-    Fabric,
-    /// The initiator itself.
-    Claimed,
-}
-
-impl fmt::Display for Vouched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Fabric => "fabric",
-            Self::Claimed => "claimed",
-        })
-    }
-}
+pub use login::{Credentials, Identity, LinkLayer, LoginIdentity, Vouched};
+pub use refusal::{RefusalReason, Refused};
 
 /// A logical unit as one host sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,13 +26,17 @@ pub struct MappedLun {
     pub read_only: bool,
 }
 
-/// A host: its GUIDs, its limits, its LUNs.
+/// A host: its GUIDs and names, its limits, its LUNs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// The operator's name for it.
     pub name: Arc<str>,
-    /// Its port GUIDs; all of them see the same LUN numbers.
+    /// Its port GUIDs.
     pub guids: Vec<Guid>,
+    /// Its iSCSI names. All of a host's identities see the same LUN numbers.
+    pub iqns: Vec<Iqn>,
+    /// What an iSCSI login has to prove.
+    pub chap: Option<Arc<ChapSecrets>>,
     /// Only a GUID that the fabric vouches for admits it.
     pub require_fabric: bool,
     /// When not empty: the peer's address lies in one of these.
@@ -109,74 +49,57 @@ pub struct Host {
     pub luns: BTreeMap<u8, MappedLun>,
 }
 
-/// Why a login is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RefusalReason {
-    /// No host lists the GUID.
-    NotListed,
-    /// No host lists the GUID, but one lists a neighbour of it on the same card.
-    SameCard,
-    /// A host lists the GUID with the bit inverted that IPoIB addresses invert.
-    IpoibAddress,
-    /// The login carries no GUID.
-    NoGuid,
-    /// The fabric vouches for one host, the login claims a port of another.
-    ClaimsOtherHost,
-    /// The host requires that the fabric vouches, and it cannot.
-    FabricRequired,
-    /// The peer's address is outside of the host's limits.
-    AddressNotAllowed,
-    /// The partition is outside of the host's limits.
-    PkeyNotAllowed,
-    /// Our port is outside of the host's limits.
-    PortNotAllowed,
-    /// The login broke the protocol or asked for what the target does not do.
-    Protocol,
-    /// The target has no room for another channel.
-    Resources,
-}
-
-/// A refusal: why, in words, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refused {
-    /// Kind.
-    pub reason: RefusalReason,
-    /// What was expected and what came: one sentence without a full stop.
-    pub text: String,
-    /// What to type or check next.
-    pub fix: String,
-}
-
 /// An admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admitted {
     /// As whom.
     pub host: Arc<Host>,
-    /// By which GUID.
-    pub guid: Guid,
-    /// Who says so.
+    /// By which identity.
+    pub by: Identity,
+    /// Who says so; [`Vouched::Chap`] is a promise that the login has yet to keep.
     pub vouched: Vouched,
+    /// What the login has to prove before it is in.
+    pub chap: Option<Arc<ChapSecrets>>,
 }
 
 /// All hosts; immutable, replaced whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
+    /// The target's own iSCSI name.
+    target: Option<Iqn>,
     hosts: Vec<Arc<Host>>,
     by_guid: BTreeMap<Guid, Arc<Host>>,
+    by_iqn: BTreeMap<Iqn, Arc<Host>>,
 }
 
 impl Access {
-    /// Compiles the hosts. A GUID that two of them list belongs to the first; the configuration refuses that before.
+    /// Compiles the hosts. A GUID or name that two of them list belongs to the first; the configuration refuses that
+    /// before.
     pub fn new(hosts: Vec<Host>) -> Self {
         let hosts: Vec<_> = hosts.into_iter().map(Arc::new).collect();
-        let mut by_guid = BTreeMap::new();
+        let (mut by_guid, mut by_iqn) = (BTreeMap::new(), BTreeMap::new());
         for host in &hosts {
             for &guid in &host.guids {
                 by_guid.entry(guid).or_insert_with(|| host.clone());
             }
+            for iqn in &host.iqns {
+                by_iqn.entry(iqn.clone()).or_insert_with(|| host.clone());
+            }
         }
-        Self { hosts, by_guid }
+        Self {
+            target: None,
+            hosts,
+            by_guid,
+            by_iqn,
+        }
+    }
+
+    /// The same for a target of this name; without it every TargetName is another target's.
+    pub fn of_target(self, name: Iqn) -> Self {
+        Self {
+            target: Some(name),
+            ..self
+        }
     }
 
     /// The hosts in the configuration's order.
@@ -186,24 +109,81 @@ impl Access {
 
     /// Whether the login may come in, and as whom.
     pub fn admit(&self, login: &LoginIdentity) -> Result<Admitted, Refused> {
-        let (guid, vouched) = login.guid().ok_or_else(|| no_guid(login))?;
+        match &login.who {
+            Credentials::Srp { .. } => self.admit_srp(login),
+            Credentials::Iscsi {
+                initiator_name,
+                target_name,
+                discovery,
+                ..
+            } => {
+                let admitted = self.admit_iscsi(login, initiator_name)?;
+                // After the host, so that who is not listed does not learn the target's name.
+                let target = (!discovery).then(|| target_name.as_deref().unwrap_or_default());
+                self.check_target(target.or(target_name.as_deref()))?;
+                Ok(admitted)
+            }
+        }
+    }
+
+    fn admit_srp(&self, login: &LoginIdentity) -> Result<Admitted, Refused> {
+        let (guid, vouched) = login.guid().ok_or_else(|| near_miss::no_guid(login))?;
         let host = self
             .by_guid
             .get(&guid)
-            .ok_or_else(|| self.not_listed(login, guid))?;
+            .ok_or_else(|| self.guid_not_listed(login, guid))?;
         self.check_claim(login, host)?;
-        check_limits(host, login, vouched)?;
+        limits::check(host, login, vouched)?;
         Ok(Admitted {
             host: host.clone(),
-            guid,
+            by: Identity::Guid(guid),
             vouched,
+            chap: None,
         })
+    }
+
+    /// The name admits, and so does a GUID that the fabric vouches for; both may not name different hosts.
+    fn admit_iscsi(&self, login: &LoginIdentity, name: &str) -> Result<Admitted, Refused> {
+        let iqn: Iqn = name.parse().map_err(near_miss::bad_iqn)?;
+        let by_fabric = login
+            .fabric_guid()
+            .and_then(|guid| Some((guid, self.by_guid.get(&guid)?)));
+        let (host, by, vouched) = match (self.by_iqn.get(&iqn), by_fabric) {
+            (Some(host), Some((guid, owner))) if owner.name != host.name => {
+                return Err(near_miss::name_of_other_host(guid, owner, &iqn, host));
+            }
+            (Some(host), Some(_)) => (host, Identity::Iqn(iqn), Vouched::Fabric),
+            (Some(host), None) if host.chap.is_some() => (host, Identity::Iqn(iqn), Vouched::Chap),
+            (Some(host), None) => (host, Identity::Iqn(iqn), Vouched::Claimed),
+            (None, Some((guid, host))) => (host, Identity::Guid(guid), Vouched::Fabric),
+            (None, None) => return Err(self.iqn_not_listed(login, &iqn)),
+        };
+        limits::check(host, login, vouched)?;
+        Ok(Admitted {
+            host: host.clone(),
+            by,
+            vouched,
+            chap: host.chap.clone(),
+        })
+    }
+
+    /// The name that the login asks for is the target's.
+    fn check_target(&self, asked: Option<&str>) -> Result<(), Refused> {
+        let is_ours = |asked: &str| {
+            self.target
+                .as_ref()
+                .is_some_and(|own| own.as_str().eq_ignore_ascii_case(asked))
+        };
+        match asked {
+            Some(asked) if !is_ours(asked) => Err(self.wrong_target(asked)),
+            _ => Ok(()),
+        }
     }
 
     /// A claim on another host's port would let one host end the other's sessions: SRP names sessions by port id.
     fn check_claim(&self, login: &LoginIdentity, host: &Host) -> Result<(), Refused> {
         let Some((claimed, owner)) = login
-            .claimed_guid
+            .claimed_guid()
             .and_then(|guid| Some((guid, self.by_guid.get(&guid)?)))
             .filter(|(_, owner)| owner.name != host.name)
         else {
@@ -222,179 +202,6 @@ impl Access {
             ),
         })
     }
-
-    fn not_listed(&self, login: &LoginIdentity, guid: Guid) -> Refused {
-        self.inverted(guid)
-            .or_else(|| self.neighbour(guid))
-            .or_else(|| self.claims_listed(login, guid))
-            .unwrap_or_else(|| Refused {
-                reason: RefusalReason::NotListed,
-                text: format!("port GUID {guid} is not listed under any host"),
-                fix: format!("srptgt allow {guid} --as NAME"),
-            })
-    }
-
-    fn inverted(&self, guid: Guid) -> Option<Refused> {
-        let listed = guid.inverted()?;
-        let host = self.by_guid.get(&listed)?;
-        Some(Refused {
-            reason: RefusalReason::IpoibAddress,
-            text: format!(
-                "port GUID {guid} is not listed; host {} lists {listed}, which is the same with the bit inverted that \
-                 IPoIB addresses invert",
-                host.name
-            ),
-            fix: format!("srptgt allow {guid} --as {}", host.name),
-        })
-    }
-
-    /// A card numbers its node GUID and its ports one after the other, so a GUID that is one or two away from a
-    /// listed one is the same card: its node GUID was listed, or its other port, or the initiator shows the node GUID.
-    fn neighbour(&self, guid: Guid) -> Option<Refused> {
-        let (listed, host, distance) = self
-            .by_guid
-            .range(Guid::new(guid.value().saturating_sub(2))?..)
-            .take_while(|(listed, _)| listed.value() <= guid.value().saturating_add(2))
-            .find_map(|(listed, host)| Some((*listed, host, listed.distance_on_card(guid)?)))?;
-        let guess = if distance > 0 {
-            "the listed one is the card's node GUID, or its other port"
-        } else {
-            "this initiator shows its card's node GUID, or the listed one is the card's other port"
-        };
-        Some(Refused {
-            reason: RefusalReason::SameCard,
-            text: format!(
-                "port GUID {guid} is not listed; host {} lists {listed}, {} {} it: {guess}",
-                host.name,
-                distance.unsigned_abs(),
-                if distance > 0 { "below" } else { "above" },
-            ),
-            fix: format!("srptgt allow {guid} --as {}", host.name),
-        })
-    }
-
-    fn claims_listed(&self, login: &LoginIdentity, guid: Guid) -> Option<Refused> {
-        let claimed = login.claimed_guid.filter(|claimed| *claimed != guid)?;
-        let host = self.by_guid.get(&claimed)?;
-        Some(Refused {
-            reason: RefusalReason::NotListed,
-            text: format!(
-                "the fabric says port GUID {guid}, which is not listed; the login claims {claimed} of host {}, and a \
-                 claim does not count on InfiniBand",
-                host.name
-            ),
-            fix: format!(
-                "if that port is in {0}: srptgt allow {guid} --as {0}",
-                host.name
-            ),
-        })
-    }
-}
-
-fn no_guid(login: &LoginIdentity) -> Refused {
-    Refused {
-        reason: RefusalReason::NoGuid,
-        text: format!(
-            "expected a port GUID, came source GID {} and initiator port id {}",
-            login.source_gid, login.initiator_port_id
-        ),
-        fix: "give the initiator a port id whose low half is its port GUID (Linux does so unless initiator_ext and \
-              io_class say otherwise)"
-            .to_owned(),
-    }
-}
-
-fn check_limits(host: &Host, login: &LoginIdentity, vouched: Vouched) -> Result<(), Refused> {
-    if host.require_fabric && vouched == Vouched::Claimed {
-        return Err(Refused {
-            reason: RefusalReason::FabricRequired,
-            text: format!(
-                "host {} requires that the fabric vouches for its GUID; on {} it is only claimed",
-                host.name, login.local
-            ),
-            fix: format!(
-                "log in over InfiniBand, or srptgt host set {} --require any",
-                host.name
-            ),
-        });
-    }
-    check_port(host, login)?;
-    check_pkey(host, login)?;
-    check_address(host, login)
-}
-
-fn check_port(host: &Host, login: &LoginIdentity) -> Result<(), Refused> {
-    if host.ports.is_empty() || host.ports.contains(&login.local) {
-        return Ok(());
-    }
-    Err(Refused {
-        reason: RefusalReason::PortNotAllowed,
-        text: format!(
-            "host {} may come in by {}, and came by {}",
-            host.name,
-            list(&host.ports),
-            login.local
-        ),
-        fix: format!("srptgt host set {} --port {}", host.name, login.local),
-    })
-}
-
-fn check_pkey(host: &Host, login: &LoginIdentity) -> Result<(), Refused> {
-    const PARTITION: u16 = 0x7fff;
-    let listed = |pkey: u16| {
-        host.pkeys
-            .iter()
-            .any(|own| own & PARTITION == pkey & PARTITION)
-    };
-    if host.pkeys.is_empty() || login.pkey.is_some_and(listed) {
-        return Ok(());
-    }
-    let came = login
-        .pkey
-        .map_or("a path without P_Key".to_owned(), |pkey| {
-            format!("0x{pkey:04x}")
-        });
-    let allowed: Vec<_> = host
-        .pkeys
-        .iter()
-        .map(|pkey| format!("0x{pkey:04x}"))
-        .collect();
-    Err(Refused {
-        reason: RefusalReason::PkeyNotAllowed,
-        text: format!(
-            "host {} may use partition {}, and used {came}",
-            host.name,
-            list(&allowed)
-        ),
-        fix: format!("srptgt host set {} --pkey P_KEY", host.name),
-    })
-}
-
-fn check_address(host: &Host, login: &LoginIdentity) -> Result<(), Refused> {
-    let inside = |address| host.addresses.iter().any(|range| range.contains(address));
-    if host.addresses.is_empty() || login.address.is_some_and(inside) {
-        return Ok(());
-    }
-    let came = login
-        .address
-        .map_or("a path without IP address".to_owned(), |ip| ip.to_string());
-    Err(Refused {
-        reason: RefusalReason::AddressNotAllowed,
-        text: format!(
-            "host {} may come from {}, and came from {came}",
-            host.name,
-            list(&host.addresses)
-        ),
-        fix: format!("srptgt host set {} --address ADDRESS", host.name),
-    })
-}
-
-fn list<T: ToString>(items: &[T]) -> String {
-    items
-        .iter()
-        .map(T::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Where the target listens, and what an initiator has to dial. Pure.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,51 @@ use crate::identity::Id128;
 pub enum Protocol {
     /// SCSI RDMA Protocol.
     Srp,
+    /// iSCSI Extensions for RDMA (RFC 7145).
+    Iser,
+    /// iSCSI over TCP (RFC 7143).
+    Tcp,
+}
+
+/// The port that IANA gave iSCSI (RFC 7143 15).
+const ISCSI_PORT: u16 = 3260;
+
+impl Protocol {
+    /// Whether the session layer is iSCSI.
+    pub fn is_iscsi(self) -> bool {
+        matches!(self, Self::Iser | Self::Tcp)
+    }
+
+    /// Where to listen, as a user types it: iSCSI has a port of its own, SRP has none.
+    ///
+    /// # Errors
+    /// The text is no place for this protocol.
+    pub fn listen(self, text: &str) -> Result<Listen, PortalError> {
+        let text = text.trim();
+        let address = match self.is_iscsi() {
+            true => text.trim_matches(['[', ']']).parse::<IpAddr>().ok(),
+            false => None,
+        };
+        let listen = match address {
+            Some(address) => Listen::Ip(SocketAddr::new(address, ISCSI_PORT)),
+            None => text.parse()?,
+        };
+        match listen {
+            Listen::InfiniBand(_) if self.is_iscsi() => Err(PortalError::NeedsAddress {
+                protocol: self,
+                text: clip(text),
+            }),
+            listen => Ok(listen),
+        }
+    }
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Srp => "srp",
+            Self::Iser => "iser",
+            Self::Tcp => "tcp",
         })
     }
 }
@@ -29,14 +68,24 @@ impl fmt::Display for Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PortalError {
     /// Not a protocol.
-    #[error("'{0}' is not a protocol of a portal; accepted: srp")]
+    #[error("'{0}' is not a protocol of a portal; accepted: srp, iser, tcp")]
     Protocol(String),
     /// Not a place to listen.
     #[error(
-        "'{0}' is not a place to listen; accepted: ADDRESS:PORT for RDMA-CM (10.0.0.1:5555, [fd00::1]:5555), \
-         DEVICE:PORT for native InfiniBand (mlx4_0:1)"
+        "'{0}' is not a place to listen; accepted: ADDRESS:PORT (10.0.0.1:5555, [fd00::1]:5555), and for srp \
+         over native InfiniBand DEVICE:PORT (mlx4_0:1)"
     )]
     Listen(String),
+    /// A port of a device, for a protocol that has IP addresses only.
+    #[error(
+        "{protocol} listens on an IP address, came '{text}'; accepted: 10.0.0.1, 10.0.0.1:3260, [fd00::1]:3260, 0.0.0.0"
+    )]
+    NeedsAddress {
+        /// For which.
+        protocol: Protocol,
+        /// What came.
+        text: String,
+    },
 }
 
 impl FromStr for Protocol {
@@ -45,6 +94,8 @@ impl FromStr for Protocol {
     fn from_str(text: &str) -> Result<Self, PortalError> {
         match text {
             "srp" => Ok(Self::Srp),
+            "iser" => Ok(Self::Iser),
+            "tcp" => Ok(Self::Tcp),
             _ => Err(PortalError::Protocol(clip(text))),
         }
     }
@@ -89,7 +140,7 @@ impl fmt::Display for HcaPort {
 /// Where a portal listens.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Listen {
-    /// RDMA-CM on an IP address of an RDMA device, or on the wildcard address.
+    /// An IP address, or the wildcard address: RDMA-CM for SRP and iSER, TCP for TCP.
     Ip(SocketAddr),
     /// Native InfiniBand on one port.
     InfiniBand(HcaPort),

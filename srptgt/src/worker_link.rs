@@ -16,6 +16,7 @@ use target_core::logical_unit::LogicalUnit;
 use tokio::sync::oneshot;
 
 use crate::access::{Access, LoginIdentity, Refused};
+use crate::identity::Iqn;
 use crate::portal::{Endpoint, Portal};
 
 mod report;
@@ -28,6 +29,17 @@ pub const MAX_TRANSFER_BYTES: u32 = 4 << 20;
 
 /// Events that may wait for the control plane; more are counted and dropped.
 const EVENT_QUEUE: usize = 256;
+
+/// What the target is called over iSCSI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IscsiSettings {
+    /// TargetName (RFC 7143 13.4).
+    pub target_name: Iqn,
+    /// TargetAlias (RFC 7143 13.7).
+    pub target_alias: Option<String>,
+    /// TargetPortalGroupTag (RFC 7143 13.9); all portals are one group.
+    pub portal_group_tag: u16,
+}
 
 /// What the worker could not do, in one sentence, with what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +105,13 @@ pub enum Request {
     SetAccess {
         /// The whole of it.
         access: Arc<Access>,
+        /// Answered when it holds.
+        reply: Reply<()>,
+    },
+    /// What the target is called over iSCSI, from the next login on; comes before the first iSCSI portal.
+    SetIscsi {
+        /// All of it.
+        settings: Arc<IscsiSettings>,
         /// Answered when it holds.
         reply: Reply<()>,
     },

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::identity::Id128;
+use crate::portal::Portal;
 
 const PORT: u64 = 0x0002_c903_000e_0b73;
 
@@ -16,11 +18,20 @@ fn host(name: &str, guids: &[u64]) -> Host {
     Host {
         name: name.into(),
         guids: guids.iter().copied().map(guid).collect(),
+        iqns: Vec::new(),
+        chap: None,
         require_fabric: false,
         addresses: Vec::new(),
         pkeys: Vec::new(),
         ports: Vec::new(),
         luns: BTreeMap::new(),
+    }
+}
+
+fn srp(initiator_port_id: Id128, claimed: u64) -> Credentials {
+    Credentials::Srp {
+        initiator_port_id,
+        claimed_guid: Guid::new(claimed),
     }
 }
 
@@ -32,13 +43,12 @@ fn infiniband(port: u64) -> LoginIdentity {
             listen: "mlx4_0:1".parse().unwrap(),
             fabric: None,
         },
-        local: "mlx4_0:1".parse().unwrap(),
-        link_layer: LinkLayer::InfiniBand,
-        source_gid: id(0xfe80 << 48, port),
+        local: "mlx4_0:1".parse().ok(),
+        link_layer: Some(LinkLayer::InfiniBand),
+        source_gid: Some(id(0xfe80 << 48, port)),
         address: None,
         pkey: Some(0xffff),
-        initiator_port_id: id(0xd949_560e_4ff0_0301, port),
-        claimed_guid: Guid::new(port),
+        who: srp(id(0xd949_560e_4ff0_0301, port), port),
     }
 }
 
@@ -50,13 +60,12 @@ fn roce(claimed: u64) -> LoginIdentity {
             listen: "10.99.0.1:5555".parse().unwrap(),
             fabric: None,
         },
-        local: "rxe0:1".parse().unwrap(),
-        link_layer: LinkLayer::Ethernet,
-        source_gid: id(0, 0xffff_0a63_0002),
+        local: "rxe0:1".parse().ok(),
+        link_layer: Some(LinkLayer::Ethernet),
+        source_gid: Some(id(0, 0xffff_0a63_0002)),
         address: Some("10.99.0.2".parse().unwrap()),
         pkey: Some(0xffff),
-        initiator_port_id: id(0, claimed),
-        claimed_guid: Guid::new(claimed),
+        who: srp(id(0, claimed), claimed),
     }
 }
 
@@ -79,8 +88,8 @@ fn the_fabric_vouches_on_infiniband_and_the_initiator_claims_on_roce() {
     let access = Access::new(vec![host("a", &[1 << 32]), host("esx01", &[PORT])]);
     let admitted = access.admit(&infiniband(PORT)).unwrap();
     assert_eq!(
-        (&*admitted.host.name, admitted.guid, admitted.vouched),
-        ("esx01", guid(PORT), Vouched::Fabric)
+        (&*admitted.host.name, admitted.by, admitted.vouched),
+        ("esx01", Identity::Guid(guid(PORT)), Vouched::Fabric)
     );
     let admitted = access.admit(&roce(PORT)).unwrap();
     assert_eq!(
@@ -93,7 +102,7 @@ fn the_fabric_vouches_on_infiniband_and_the_initiator_claims_on_roce() {
 fn a_claim_counts_for_nothing_on_infiniband() {
     let access = Access::new(vec![host("esx01", &[PORT])]);
     let mut login = infiniband(PORT + 0x1_0000);
-    login.claimed_guid = Guid::new(PORT);
+    login.who = srp(id(0, 0), PORT);
     let refused = access.admit(&login).unwrap_err();
     assert_eq!(refused.reason, RefusalReason::NotListed);
     assert!(
@@ -116,20 +125,20 @@ fn a_claim_counts_for_nothing_on_infiniband() {
 fn a_listed_port_may_claim_its_node_guid_but_not_another_hosts_port() {
     let access = Access::new(vec![host("a", &[PORT]), host("b", &[PORT + 0x100])]);
     let mut login = infiniband(PORT);
-    login.claimed_guid = Guid::new(PORT - 1);
+    login.who = srp(id(0, 0), PORT - 1);
     assert_eq!(&*access.admit(&login).unwrap().host.name, "a");
-    login.claimed_guid = Guid::new(PORT + 0x100);
+    login.who = srp(id(0, 0), PORT + 0x100);
     assert_eq!(reason(&access, &login), RefusalReason::ClaimsOtherHost);
 }
 
 #[test]
 fn a_source_gid_without_port_guid_is_refused() {
     let mut login = infiniband(PORT);
-    login.source_gid = id(0xfe80 << 48, 0);
+    login.source_gid = Some(id(0xfe80 << 48, 0));
     let access = Access::new(vec![host("a", &[PORT])]);
     assert_eq!(reason(&access, &login), RefusalReason::NoGuid);
     let mut login = roce(PORT);
-    login.claimed_guid = None;
+    login.who = srp(id(0, 0), 0);
     assert_eq!(reason(&access, &login), RefusalReason::NoGuid);
 }
 
@@ -232,7 +241,7 @@ fn a_host_may_be_held_to_our_ports() {
         RefusalReason::PortNotAllowed
     );
     let mut login = infiniband(PORT);
-    login.local = "mlx4_0:2".parse().unwrap();
+    login.local = "mlx4_0:2".parse().ok();
     assert!(access.admit(&login).is_ok());
 }
 
@@ -244,8 +253,7 @@ proptest! {
     ) {
         let access = Access::new(vec![host("a", &[listed])]);
         let mut login = if ib { infiniband(path) } else { roce(path) };
-        login.claimed_guid = Guid::new(claimed);
-        login.initiator_port_id = id(extension, claimed);
+        login.who = srp(id(extension, 0), claimed);
         let counts = if ib { path } else { claimed };
         prop_assert_eq!(access.admit(&login).is_ok(), counts == listed);
     }
@@ -255,7 +263,7 @@ proptest! {
     fn the_extension_is_not_compared(extension in any::<u64>()) {
         let access = Access::new(vec![host("a", &[PORT])]);
         let mut login = roce(PORT);
-        login.initiator_port_id = id(extension, PORT);
+        login.who = srp(id(extension, PORT), PORT);
         prop_assert!(access.admit(&login).is_ok());
     }
 }

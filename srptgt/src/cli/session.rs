@@ -56,7 +56,7 @@ fn sessions(answer: &Value) -> String {
         &[
             ("ID", &|session| text(session, "/id")),
             ("HOST", &|session| text(session, "/host")),
-            ("PORT GUID", &|session| text(session, "/guid")),
+            ("PORT GUID", &|session| text(session, "/identity")),
             ("VOUCHED", &|session| text(session, "/vouched")),
             ("VIA", &via),
             ("CHANNELS", &|session| {
@@ -86,7 +86,11 @@ fn session(session: &Value) -> String {
         ("host", text(session, "/host")),
         (
             "port GUID",
-            format!("{} ({})", text(session, "/guid"), text(session, "/vouched")),
+            format!(
+                "{} ({})",
+                text(session, "/identity"),
+                text(session, "/vouched")
+            ),
         ),
         ("portal", via(session)),
         (

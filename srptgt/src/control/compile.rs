@@ -8,6 +8,8 @@ pub(crate) fn access(config: &Config, online: impl Fn(&Name) -> bool) -> Access 
     let host = |(name, host): (&Name, &config::Host)| Host {
         name: name.shared(),
         guids: host.guids.iter().copied().collect(),
+        iqns: Vec::new(),
+        chap: None,
         require_fabric: host.require == Require::Fabric,
         addresses: host.addresses.clone(),
         pkeys: host.pkeys.iter().map(|pkey| pkey.0).collect(),

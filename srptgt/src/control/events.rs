@@ -60,12 +60,13 @@ impl Control {
         let login = &entry.login;
         tracing::warn!(
             portal = %login.portal,
-            port = %login.local,
-            source_gid = %login.source_gid,
+            port = login.local.as_ref().map(tracing::field::display),
+            source_gid = login.source_gid.map(tracing::field::display),
             address = login.address.map(tracing::field::display),
-            initiator_port_id = %login.initiator_port_id,
+            initiator_port_id = login.initiator_port_id().map(tracing::field::display),
+            iqn = login.iqn().map(tracing::field::display),
             fabric_guid = login.fabric_guid().map(tracing::field::display),
-            claimed_guid = login.claimed_guid.map(tracing::field::display),
+            claimed_guid = login.claimed_guid().map(tracing::field::display),
             times = entry.count,
             "login refused: {}; {}",
             entry.refused.text,

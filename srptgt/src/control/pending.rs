@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::access::{Access, LoginIdentity, RefusalReason, Refused};
+use crate::access::{Access, LoginIdentity, Refused};
 use crate::identity::Guid;
 use crate::worker_link::{Refusal, unix_ms};
 
@@ -107,10 +107,7 @@ impl Pending {
     /// Forgets who would be admitted now, and says to the others what holds now.
     pub(crate) fn review(&mut self, access: &Access) {
         self.entries.retain_mut(|entry| {
-            let decided_by_access = !matches!(
-                entry.refused.reason,
-                RefusalReason::Protocol | RefusalReason::Resources
-            );
+            let decided_by_access = entry.refused.reason.is_of_access();
             match access.admit(&entry.login) {
                 Ok(_) => !decided_by_access,
                 Err(refused) if decided_by_access => {
@@ -150,7 +147,7 @@ impl Pending {
 fn key(login: &LoginIdentity) -> (Option<Guid>, Option<crate::identity::Id128>) {
     match login.guid() {
         Some((guid, _)) => (Some(guid), None),
-        None => (None, Some(login.source_gid)),
+        None => (None, login.source_gid),
     }
 }
 

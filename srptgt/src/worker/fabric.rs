@@ -157,6 +157,12 @@ impl Fabric {
     /// Why it cannot, and what to do.
     pub(super) fn listen(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
         let kind = portal.fabric.unwrap_or(self.default);
+        if portal.protocol.is_iscsi() {
+            return Err(WorkerError {
+                text: format!("cannot listen on {portal}: this build serves SRP only"),
+                fix: "srptgt portal add srp ADDRESS:PORT".to_owned(),
+            });
+        }
         if self.listeners.iter().any(|(known, _)| known == portal) {
             return self.endpoints(portal, kind);
         }

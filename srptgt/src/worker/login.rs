@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use transport_srp::wire::login::{MultichannelAction, MultichannelResult};
 use transport_srp::{Carrier, Channel, LoginRefusal, LoginRequest};
 
-use crate::access::{Admitted, LinkLayer, LoginIdentity, RefusalReason, Refused};
+use crate::access::{Admitted, Credentials, LinkLayer, LoginIdentity, RefusalReason, Refused};
 use crate::identity::{Guid, Id128};
 use crate::portal::{HcaPort, Portal};
 use crate::worker_link::{Event, Refusal};
@@ -98,12 +98,14 @@ impl Worker {
                 return self.refuse(request, &refused.to_bytes(), login, why);
             }
         };
-        login.initiator_port_id = Id128(asked.initiator_port.bytes);
-        login.claimed_guid = Guid::new(asked.initiator_port.guid());
+        login.who = Credentials::Srp {
+            initiator_port_id: Id128(asked.initiator_port.bytes),
+            claimed_guid: Guid::new(asked.initiator_port.guid()),
+        };
         let admitted = self.access.admit(&login).map_err(Denied::not_admitted);
         let ready = admitted.and_then(|admitted| {
             let adapter = adapter.map_err(Denied::resources)?;
-            self.check_room(&asked, &login, &admitted)?;
+            self.check_room(&asked, &admitted)?;
             Ok((admitted, adapter))
         });
         match ready {
@@ -134,16 +136,11 @@ impl Worker {
         Ok(number)
     }
 
-    fn check_room(
-        &self,
-        asked: &LoginRequest,
-        login: &LoginIdentity,
-        admitted: &Admitted,
-    ) -> Result<(), Denied> {
+    fn check_room(&self, asked: &LoginRequest, admitted: &Admitted) -> Result<(), Denied> {
         if self.requests.is_draining() {
             return Err(Denied::resources("the daemon is about to end"));
         }
-        let Some(session) = self.sessions.of_port(&login.initiator_port_id.0) else {
+        let Some(session) = self.sessions.of_port(&asked.initiator_port.bytes) else {
             return Ok(());
         };
         let joins =
@@ -176,10 +173,10 @@ impl Worker {
         if let Some(session) = self.sessions.get(session) {
             info!(
                 host = %session.host.name,
-                guid = %session.guid,
+                identity = %session.by,
                 vouched = %session.vouched,
-                source_gid = %login.source_gid,
-                initiator_port_id = %login.initiator_port_id,
+                source_gid = login.source_gid.map(display),
+                initiator_port_id = login.initiator_port_id().map(display),
                 channels = session.connections.len(),
                 "login accepted"
             );
@@ -194,7 +191,7 @@ impl Worker {
         login: &LoginIdentity,
         admitted: Admitted,
     ) -> (u64, MultichannelResult) {
-        let existing = self.sessions.of_port(&login.initiator_port_id.0);
+        let existing = self.sessions.of_port(&asked.initiator_port.bytes);
         let existing = existing.map(|session| (session.id, session.host == admitted.host));
         let result = match existing {
             Some((session, true)) if asked.multichannel == MultichannelAction::MULTI => {
@@ -206,7 +203,7 @@ impl Worker {
             }
             None => MultichannelResult::NO_CHAN,
         };
-        let initiator_port_id = login.initiator_port_id.0;
+        let initiator_port_id = asked.initiator_port.bytes;
         let nexus = self
             .target
             .nexus_open(TransportId::Srp { initiator_port_id });
@@ -293,8 +290,8 @@ impl Worker {
         self.totals.logins_refused += 1;
         warn!(
             portal = %login.portal,
-            source_gid = %login.source_gid,
-            initiator_port_id = %login.initiator_port_id,
+            source_gid = login.source_gid.map(display),
+            initiator_port_id = login.initiator_port_id().map(display),
             reason = %why.text,
             fix = %why.fix,
             "login refused"
@@ -328,15 +325,17 @@ fn identity(portal: Portal, link_layer: LinkLayer, request: &ConnectRequest) -> 
     let peer = request.peer();
     LoginIdentity {
         portal,
-        local: HcaPort {
+        local: Some(HcaPort {
             device: connection.device_name().unwrap_or_default(),
             port: connection.port(),
-        },
-        link_layer,
-        source_gid: Id128(peer.gid.0),
+        }),
+        link_layer: Some(link_layer),
+        source_gid: Some(Id128(peer.gid.0)),
         address: peer.socket.map(|socket| socket.ip()),
         pkey: connection.pkey(),
-        initiator_port_id: Id128([0; 16]),
-        claimed_guid: None,
+        who: Credentials::Srp {
+            initiator_port_id: Id128([0; 16]),
+            claimed_guid: None,
+        },
     }
 }

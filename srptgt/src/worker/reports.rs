@@ -46,7 +46,8 @@ impl Worker {
         SessionInfo {
             id: session.id,
             host: session.host.name.to_string(),
-            guid: session.guid,
+            transport: session.login.portal.protocol,
+            identity: session.by.clone(),
             vouched: session.vouched,
             login: session.login.clone(),
             since: session.since,
@@ -145,7 +146,7 @@ impl Worker {
 
 fn report_channel(connection: &Connection) -> SessionChannel {
     SessionChannel {
-        queue_pair: connection.queue_pair.number().0,
+        queue_pair: Some(connection.queue_pair.number().0),
         max_it_iu_bytes: connection.negotiated.max_it_iu_len,
         request_limit: connection.negotiated.request_limit,
         in_flight: connection.in_flight,

@@ -99,6 +99,7 @@ impl Worker {
                 self.set_access(access);
                 reply.send(());
             }
+            Request::SetIscsi { reply, .. } => reply.send(()),
             Request::AddPortal { portal, reply } => reply.send(self.add_portal(&portal)),
             Request::RemovePortal { portal, reply } => {
                 self.fabric.stop_listening(&portal);
@@ -163,7 +164,10 @@ impl Worker {
         let mut unwelcome = Vec::new();
         for session in self.sessions.iter_mut() {
             match self.access.admit(&session.login) {
-                Ok(admitted) if admitted.host.name == session.host.name => {
+                Ok(admitted)
+                    if admitted.host.name == session.host.name
+                        && session.vouched.satisfies(admitted.vouched) =>
+                {
                     self.target
                         .nexus_set_map(session.nexus, &self.luns.map_of(&admitted.host));
                     session.host = admitted.host;

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use target_core::target::NexusId;
 
-use crate::access::{Admitted, Host, LoginIdentity, Vouched};
-use crate::identity::Guid;
+use crate::access::{Admitted, Host, Identity, LoginIdentity, Vouched};
 
 use super::latency::Latency;
 
@@ -20,8 +19,8 @@ pub(super) struct Session {
     pub(super) nexus: NexusId,
     /// Whose.
     pub(super) host: Arc<Host>,
-    /// The GUID that admitted it.
-    pub(super) guid: Guid,
+    /// The identity that admitted it.
+    pub(super) by: Identity,
     /// Who says so.
     pub(super) vouched: Vouched,
     /// What the first login showed.
@@ -65,12 +64,14 @@ impl Sessions {
     pub(super) fn open(&mut self, nexus: NexusId, login: LoginIdentity, admitted: Admitted) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        self.by_port.insert(login.initiator_port_id.0, id);
+        if let Some(port) = login.initiator_port_id() {
+            self.by_port.insert(port.0, id);
+        }
         let session = Session {
             id,
             nexus,
             host: admitted.host,
-            guid: admitted.guid,
+            by: admitted.by,
             vouched: admitted.vouched,
             login,
             since: SystemTime::now(),
@@ -101,9 +102,10 @@ impl Sessions {
     /// Ends one.
     pub(super) fn close(&mut self, id: u64) -> Option<Session> {
         let session = self.by_id.remove(&id)?;
-        let port = session.login.initiator_port_id.0;
-        if self.by_port.get(&port) == Some(&id) {
-            self.by_port.remove(&port);
+        if let Some(port) = session.login.initiator_port_id()
+            && self.by_port.get(&port.0) == Some(&id)
+        {
+            self.by_port.remove(&port.0);
         }
         Some(session)
     }

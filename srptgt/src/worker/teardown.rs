@@ -110,7 +110,7 @@ impl Worker {
             self.count_bytes_of(session.nexus);
             self.target.nexus_close(session.nexus);
             self.totals.sessions_closed += 1;
-            info!(host = %session.host.name, guid = %session.guid, session = session.id, "session ended");
+            info!(host = %session.host.name, identity = %session.by, session = session.id, "session ended");
         }
     }
 

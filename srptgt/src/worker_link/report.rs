@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 
-use crate::access::{LoginIdentity, Vouched};
-use crate::identity::Guid;
+use crate::access::{Identity, LoginIdentity, Vouched};
+use crate::portal::Protocol;
 
 /// A live session: one I_T nexus and its channels.
 #[derive(Clone, Debug, Serialize)]
@@ -14,9 +14,11 @@ pub struct SessionInfo {
     pub id: u64,
     /// The host that it was admitted as.
     pub host: String,
-    /// The GUID that admitted it.
-    pub guid: Guid,
-    /// Who vouched for the GUID.
+    /// What carries it.
+    pub transport: Protocol,
+    /// The GUID or the iSCSI name that admitted it.
+    pub identity: Identity,
+    /// Who vouched for that.
     pub vouched: Vouched,
     /// Every identity that the login showed.
     pub login: LoginIdentity,
@@ -32,9 +34,9 @@ pub struct SessionInfo {
 /// A connection of a session.
 #[derive(Clone, Debug, Serialize)]
 pub struct SessionChannel {
-    /// Queue pair number.
-    pub queue_pair: u32,
-    /// Longest initiator-to-target information unit, in bytes.
+    /// Queue pair number; TCP has none.
+    pub queue_pair: Option<u32>,
+    /// Longest initiator-to-target information unit or data segment, in bytes.
     pub max_it_iu_bytes: u32,
     /// Requests that the peer may have open.
     pub request_limit: u32,

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use srptgt::access::{Access, LinkLayer, LoginIdentity, Vouched};
+use srptgt::access::{Access, Credentials, Identity, LinkLayer, LoginIdentity, Vouched};
 use srptgt::api::client::Client;
 use srptgt::api::server::Socket;
 use srptgt::control::Control;
 use srptgt::identity::{Guid, Id128};
-use srptgt::portal::{Endpoint, Listen, Portal};
+use srptgt::portal::{Endpoint, Listen, Portal, Protocol};
 use srptgt::worker_link::{
-    Counters, Event, EventSender, LatencyMicros, LunChange, Mailbox, Refusal, Request,
-    SessionChannel, SessionInfo, SessionLun, WorkerError, link,
+    Counters, Event, EventSender, IscsiSettings, LatencyMicros, LunChange, Mailbox, Refusal,
+    Request, SessionChannel, SessionInfo, SessionLun, WorkerError, link,
 };
 use target_core::logical_unit::LogicalUnit;
 use tempfile::TempDir;
@@ -27,6 +27,7 @@ pub(crate) struct Told {
     pub(crate) luns: BTreeMap<String, (Arc<LogicalUnit>, Arc<backstore::Medium>)>,
     pub(crate) portals: BTreeSet<Portal>,
     pub(crate) access: Arc<Access>,
+    pub(crate) iscsi: Option<Arc<IscsiSettings>>,
     pub(crate) sessions: Vec<SessionInfo>,
     pub(crate) changes: Vec<(String, LunChange)>,
     pub(crate) stalled: BTreeSet<String>,
@@ -97,6 +98,11 @@ impl Told {
                 }
                 self.access = access;
                 let _ = self.outcome("set access");
+                reply.send(());
+            }
+            Request::SetIscsi { settings, reply } => {
+                self.iscsi = Some(settings);
+                let _ = self.outcome("set iscsi");
                 reply.send(());
             }
             Request::AddPortal { portal, reply } => {
@@ -254,17 +260,19 @@ pub(crate) fn id(upper: u64, lower: u64) -> Id128 {
 pub(crate) fn login(guid: u64) -> LoginIdentity {
     LoginIdentity {
         portal: Portal {
-            protocol: srptgt::portal::Protocol::Srp,
+            protocol: Protocol::Srp,
             listen: "10.99.0.1:5555".parse().unwrap(),
             fabric: None,
         },
-        local: "rxe0:1".parse().unwrap(),
-        link_layer: LinkLayer::Ethernet,
-        source_gid: id(0, 0xffff_0a63_0002),
+        local: "rxe0:1".parse().ok(),
+        link_layer: Some(LinkLayer::Ethernet),
+        source_gid: Some(id(0, 0xffff_0a63_0002)),
         address: Some("10.99.0.2".parse().unwrap()),
         pkey: Some(0xffff),
-        initiator_port_id: id(0, guid),
-        claimed_guid: Guid::new(guid),
+        who: Credentials::Srp {
+            initiator_port_id: id(0, guid),
+            claimed_guid: Guid::new(guid),
+        },
     }
 }
 
@@ -273,12 +281,13 @@ pub(crate) fn session(session_id: u64) -> SessionInfo {
     SessionInfo {
         id: session_id,
         host: "esx01".to_owned(),
-        guid: Guid::new(0x0002_c903_000e_0b73).unwrap(),
+        transport: Protocol::Srp,
+        identity: Identity::Guid(Guid::new(0x0002_c903_000e_0b73).unwrap()),
         vouched: Vouched::Claimed,
         login: login(0x0002_c903_000e_0b73),
         since: std::time::SystemTime::now(),
         channels: vec![SessionChannel {
-            queue_pair: 17,
+            queue_pair: Some(17),
             max_it_iu_bytes: 8260,
             request_limit: 64,
             in_flight: 3,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::access::{Host, LinkLayer};
+use crate::access::{Credentials, Host, LinkLayer, RefusalReason};
 use crate::identity::Id128;
 
 const PORT: u64 = 0x0002_c903_000e_0b73;
@@ -11,13 +11,15 @@ fn login(guid: u64) -> LoginIdentity {
             listen: "10.99.0.1:5555".parse().unwrap(),
             fabric: None,
         },
-        local: "rxe0:1".parse().unwrap(),
-        link_layer: LinkLayer::Ethernet,
-        source_gid: Id128([7; 16]),
+        local: Some("rxe0:1".parse().unwrap()),
+        link_layer: Some(LinkLayer::Ethernet),
+        source_gid: Some(Id128([7; 16])),
         address: None,
         pkey: None,
-        initiator_port_id: Id128(u128::from(guid).to_be_bytes()),
-        claimed_guid: Guid::new(guid),
+        who: Credentials::Srp {
+            initiator_port_id: Id128(u128::from(guid).to_be_bytes()),
+            claimed_guid: Guid::new(guid),
+        },
     }
 }
 
@@ -39,6 +41,8 @@ fn access(guids: &[u64]) -> Access {
     Access::new(vec![Host {
         name: "esx01".into(),
         guids: guids.iter().filter_map(|guid| Guid::new(*guid)).collect(),
+        iqns: Vec::new(),
+        chap: None,
         require_fabric: false,
         addresses: Vec::new(),
         pkeys: Vec::new(),
