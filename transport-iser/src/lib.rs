@@ -7,5 +7,6 @@
 
 pub mod pdu;
 mod sn;
+pub mod text;
 
 pub use sn::Sn;

@@ -9,15 +9,19 @@ use super::{Finding, Metadata, Package};
 const PURE: [&str; 4] = ["target-core", "transport-srp", "transport-iser", "roce"];
 
 /// What a pure crate may depend on besides crates of the house: pure computation only.
-const DEPENDENCIES: [&str; 8] = [
+const DEPENDENCIES: [&str; 12] = [
+    "base64ct",
     "bitflags",
     "crc32c",
     "crc32fast",
     "md-5",
+    "sha1",
     "sha2",
+    "sha3",
     "subtle",
     "thiserror",
     "zerocopy",
+    "zeroize",
 ];
 
 /// Modules of the standard library through which the outside world comes in.
