@@ -5,6 +5,7 @@
 //! for SRP.
 #![forbid(unsafe_code)]
 
+pub mod chap;
 pub mod pdu;
 mod sn;
 pub mod text;
