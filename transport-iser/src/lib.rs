@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod chap;
+pub mod login;
 pub mod pdu;
 mod sn;
 pub mod text;
