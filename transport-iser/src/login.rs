@@ -2,17 +2,21 @@
 //! ends' values, and the machines that exchange them.
 //!
 //! Room: whole PDUs go in and come out; which datamover carries them is only a value here. Randomness, names and who may come
-//! in are the driver's.
+//! in are the driver's. [`Login`] is the target's side; both ends negotiate by the same result functions, and `key` is their
+//! table.
 
 mod error;
+mod key;
 mod limits;
 mod negotiated;
+mod negotiation;
+mod security;
 mod target;
 
 pub use error::{LoginError, LoginFailure};
 pub use limits::{Datamover, LoginLimits};
 pub use negotiated::{Digest, Negotiated, RdmaValues, TaskReporting};
-pub use target::Step;
+pub use target::{Login, Step};
 
 use crate::chap;
 

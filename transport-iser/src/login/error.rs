@@ -127,6 +127,12 @@ pub enum LoginError {
 }
 
 impl LoginError {
+    /// A value as the error keeps it.
+    pub(super) fn value(key: &'static str, value: &str, offset: usize) -> Self {
+        let value = shortened(value);
+        Self::Value { key, value, offset }
+    }
+
     /// The status that tells it to an initiator.
     fn status(&self) -> LoginStatus {
         match self {
@@ -141,4 +147,10 @@ impl LoginError {
             _ => LoginStatus::INITIATOR_ERROR,
         }
     }
+}
+
+/// The start of a peer's text, short enough for a log line and without what would move a terminal's cursor.
+pub(super) fn shortened(value: &str) -> String {
+    let printable = value.chars().map(|c| if c.is_control() { '?' } else { c });
+    printable.take(40).collect()
 }
