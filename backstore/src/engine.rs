@@ -28,8 +28,11 @@ use crate::operation::{Failure, Means, Next, Operation, Step};
 use crate::ring::{Completion, Ring, RingFeatures, Wait};
 use crate::ring_error::RingError;
 use crate::slots::{Key, Slots};
+use crate::stream::{Streams, socket_of};
 use crate::submission::{Target, entry};
 use crate::watch::{Audience, EVENT_BYTES, How, Watches, Woken};
+
+mod streams;
 
 /// The smallest bounce buffer that is of use, and the most zeroes that are kept for writing.
 const SMALLEST_BOUNCE_BYTES: usize = 4096;
@@ -90,6 +93,7 @@ pub struct Engine {
     ring: Ring,
     operations: Slots<Operation>,
     watches: Watches,
+    streams: Streams,
     attachments: Slots<Attachment>,
     ready: VecDeque<BlockCompletion>,
     /// Requests to media that stall, in order.
@@ -134,6 +138,7 @@ impl Engine {
             ring,
             operations: Slots::default(),
             watches,
+            streams: Streams::default(),
             attachments: Slots::default(),
             ready: VecDeque::new(),
             stalled: VecDeque::new(),
@@ -245,7 +250,8 @@ impl Engine {
     /// # Errors
     /// The kernel's, when the ring itself is broken: no later turn will do better.
     pub fn turn(&mut self, wait: Wait) -> io::Result<()> {
-        let idle = self.ready.is_empty() && !self.watches.has_woken();
+        self.streams.flush(&mut self.ring);
+        let idle = self.ready.is_empty() && !self.watches.has_woken() && !self.streams.has_event();
         self.ring.enter(if idle { wait } else { Wait::No })?;
         while let Some(completion) = self.ring.next_completion() {
             self.handle_completion(completion);
@@ -283,6 +289,13 @@ impl Engine {
                     self.sift_stalled(None);
                 }
             }
+            Target::Accept(key) => self
+                .streams
+                .handle_accepted(&mut self.ring, key, completion),
+            Target::Receive(key) => self
+                .streams
+                .handle_received(&mut self.ring, key, completion),
+            Target::Send(key) => self.streams.handle_sent(&mut self.ring, key, completion),
             Target::Nothing => {}
         }
     }
@@ -492,10 +505,17 @@ impl Backend for Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if self.ring.drain().is_err() {
+        let drained = self.ring.drain(|completion| {
+            if let Target::Accept(_) = Target::from_user_data(completion.user_data) {
+                drop(socket_of(&completion));
+            }
+        });
+        self.streams.withdraw_chunks(&self.ring);
+        if drained.is_err() {
             // The kernel may still write to what these own: lost memory is better than shared memory.
             mem::forget(mem::take(&mut self.operations));
             mem::forget(mem::take(&mut self.watches));
+            mem::forget(mem::take(&mut self.streams));
         }
     }
 }

@@ -91,6 +91,8 @@ pub(crate) struct Completion {
     pub(crate) result: i32,
     /// The entry goes on and more completions of it come.
     pub(crate) more: bool,
+    /// Place in the table of chunks whose chunk this has taken.
+    pub(crate) buffer: Option<u16>,
 }
 
 /// What the ring did since it was made.
@@ -181,6 +183,28 @@ impl Ring {
             first: place,
         });
         Ok(())
+    }
+
+    /// Makes a table of chunks to receive into known to the kernel.
+    ///
+    /// # Safety
+    /// The table has room for `count` entries, and nobody else uses that memory, until [`Ring::unregister_chunks`]
+    /// or the end of the ring.
+    pub(crate) unsafe fn register_chunks(
+        &self,
+        address: u64,
+        count: u16,
+        group: u16,
+    ) -> io::Result<()> {
+        let submitter = self.uring.submitter();
+        // SAFETY: the caller's promise.
+        unsafe { submitter.register_buf_ring_with_flags(address, count, group, 0) }
+    }
+
+    /// Takes a table of chunks from the kernel.
+    pub(crate) fn unregister_chunks(&self, group: u16) {
+        // It fails only for a table that is not registered.
+        let _ = self.uring.submitter().unregister_buf_ring(group);
     }
 
     /// The registered buffer that holds all of a range of memory. There are few arenas, so this is a short scan.
@@ -321,11 +345,12 @@ impl Ring {
             user_data: entry.user_data(),
             result: entry.result(),
             more,
+            buffer: cqueue::buffer_select(entry.flags()),
         })
     }
 
-    /// Cancels everything and waits until the kernel holds nothing of ours any more.
-    pub(crate) fn drain(&mut self) -> io::Result<()> {
+    /// Cancels everything and waits until the kernel holds nothing of ours any more; `take` gets what completes.
+    pub(crate) fn drain(&mut self, mut take: impl FnMut(Completion)) -> io::Result<()> {
         self.outstanding -= self.backlog.len();
         self.backlog.clear();
         if self.outstanding > 0 {
@@ -333,7 +358,9 @@ impl Ring {
         }
         while self.outstanding > 0 {
             self.enter(Wait::For(None))?;
-            while self.next_completion().is_some() {}
+            while let Some(completion) = self.next_completion() {
+                take(completion);
+            }
         }
         Ok(())
     }

@@ -20,6 +20,12 @@ pub(crate) enum Target {
     Watch(Key),
     /// The poll that a watch's read is linked to; it tells only that it failed, and the read then tells nothing.
     PollOfWatch(Key),
+    /// A listener's accepts.
+    Accept(Key),
+    /// A stream's receive.
+    Receive(Key),
+    /// A stream's send.
+    Send(Key),
     /// The answer to a cancellation, which tells nothing: the cancelled entry has its own completion.
     Nothing,
 }
@@ -28,6 +34,9 @@ const OPERATION: u64 = 0;
 const WATCH: u64 = 1;
 const NOTHING: u64 = 2;
 const POLL_OF_WATCH: u64 = 3;
+const ACCEPT: u64 = 4;
+const RECEIVE: u64 = 5;
+const SEND: u64 = 6;
 
 impl Target {
     pub(crate) fn user_data(self) -> u64 {
@@ -37,6 +46,9 @@ impl Target {
             Self::Operation(key) => pack(OPERATION, key),
             Self::Watch(key) => pack(WATCH, key),
             Self::PollOfWatch(key) => pack(POLL_OF_WATCH, key),
+            Self::Accept(key) => pack(ACCEPT, key),
+            Self::Receive(key) => pack(RECEIVE, key),
+            Self::Send(key) => pack(SEND, key),
             Self::Nothing => NOTHING << 48,
         }
     }
@@ -51,6 +63,9 @@ impl Target {
             OPERATION => Self::Operation(key),
             WATCH => Self::Watch(key),
             POLL_OF_WATCH => Self::PollOfWatch(key),
+            ACCEPT => Self::Accept(key),
+            RECEIVE => Self::Receive(key),
+            SEND => Self::Send(key),
             _ => Self::Nothing,
         }
     }
@@ -131,6 +146,9 @@ mod tests {
             Target::Operation(key),
             Target::Watch(key),
             Target::PollOfWatch(key),
+            Target::Accept(key),
+            Target::Receive(key),
+            Target::Send(key),
             Target::Nothing,
         ] {
             assert_eq!(Target::from_user_data(target.user_data()), target);

@@ -10,6 +10,7 @@ mod cancelling;
 mod failing;
 mod model;
 mod moving;
+mod streaming;
 mod watching;
 
 const MIB: usize = 1 << 20;

@@ -97,7 +97,7 @@ fn what_is_not_submitted_yet_can_be_taken_back() {
     assert!(ring.retract(5));
     assert!(!ring.retract(5));
     assert!(!ring.retract(0));
-    ring.drain().expect("drain");
+    ring.drain(drop).expect("drain");
     assert_eq!(ring.outstanding, 0);
 }
 
