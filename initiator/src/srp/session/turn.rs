@@ -149,6 +149,8 @@ impl Session {
             let ended = |link: &Link| Some(link.connection.id()) == id;
             let place = self.links.iter().position(ended);
             if let Some(place) = place.and_then(|place| u16::try_from(place).ok()) {
+                // The peer's last words may have come just before the end: they say why.
+                while self.reap()? > 0 {}
                 self.lose(ChannelNumber(place));
             }
         }
