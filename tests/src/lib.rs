@@ -7,6 +7,8 @@
 //! A piece that cannot do its work panics with what it ran and what came back: that is how a scenario fails.
 
 pub mod autopsy;
+pub mod bed;
+pub mod bystander;
 pub mod command;
 pub mod deadline;
 pub mod disk;

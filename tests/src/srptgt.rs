@@ -1,11 +1,12 @@
 //! srptgt itself: the daemon as cargo built it, and its command line.
 //!
-//! Configuration and state live in the guest's memory, so every scenario begins with a target that serves nothing.
+//! Configuration and state live in a folder that is empty at first, in a guest in its memory, so every scenario begins
+//! with a target that serves nothing.
 
 use std::env;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -27,15 +28,50 @@ pub const ID_EXT: &str = "0x5eed000000000001";
 /// The other half.
 pub const IOC_GUID: &str = "0x5eed000000000002";
 
-const FOLDER: &str = "/run/srptgt";
-const LIMIT_S: u64 = 20;
+const LIMIT_S: u64 = 30;
 
-/// A running daemon; it ends with the guest.
+/// Where a daemon lives, and what it is started with.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// What `serve --fabric` is told.
+    pub fabric: &'static str,
+    /// Configuration, state, socket, and on a host the log.
+    pub folder: PathBuf,
+    /// Its one portal.
+    pub listen: SocketAddr,
+    /// Whether the daemon goes with the guest; on a host it goes with its [`Srptgt`].
+    pub in_guest: bool,
+}
+
+impl Home {
+    /// In a guest, on every address.
+    pub fn in_guest(fabric: &'static str) -> Self {
+        Self {
+            fabric,
+            folder: "/run/srptgt".into(),
+            listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT),
+            in_guest: true,
+        }
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.folder.join("srptgt.toml")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("api.sock")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("daemon.log")
+    }
+}
+
+/// A running daemon.
 #[derive(Debug)]
 pub struct Srptgt {
     program: PathBuf,
-    /// What `serve --fabric` is told.
-    fabric: &'static str,
+    home: Home,
     daemon: Child,
 }
 
@@ -55,17 +91,27 @@ impl Srptgt {
     ///
     /// The program is not built, or does not come up.
     pub fn start_on(fabric: &'static str) -> Self {
+        Self::start_at(Home::in_guest(fabric))
+    }
+
+    /// Starts a daemon that serves nothing yet.
+    ///
+    /// # Panics
+    ///
+    /// The program is not built, or does not come up.
+    pub fn start_at(home: Home) -> Self {
         let program = program();
-        fs::create_dir_all(FOLDER).expect("making a folder for the daemon");
+        fs::create_dir_all(&home.folder).expect("making a folder for the daemon");
         let config = format!(
             "[target]\nid_ext = \"{ID_EXT}\"\nioc_guid = \"{IOC_GUID}\"\n\n\
-             [[portal]]\nprotocol = \"srp\"\nlisten = \"0.0.0.0:{PORT}\"\n"
+             [[portal]]\nprotocol = \"srp\"\nlisten = \"{}\"\n",
+            home.listen
         );
-        fs::write(config_file(), config).expect("writing the daemon's configuration");
-        let daemon = serve(&program, fabric);
+        fs::write(home.config_file(), config).expect("writing the daemon's configuration");
+        let daemon = serve(&program, &home);
         let srptgt = Self {
             program,
-            fabric,
+            home,
             daemon,
         };
         srptgt.wait_until_up();
@@ -92,11 +138,21 @@ impl Srptgt {
     pub fn serving_on(fabric: &'static str, initiator: &Rxe, luns: &[&str]) -> Self {
         let srptgt = Self::start_on(fabric);
         srptgt.add_host("initiator", initiator);
-        for (number, options) in luns.iter().enumerate() {
-            srptgt.run(&format!("lun add lun{number} {options}"));
-            srptgt.run(&format!("map lun{number} --host initiator --lun {number}"));
-        }
+        srptgt.add_luns(luns);
         srptgt
+    }
+
+    /// Makes these LUNs as [`Srptgt::serving`] does, and maps them to the host `initiator`.
+    ///
+    /// # Panics
+    ///
+    /// The daemon refuses.
+    #[track_caller]
+    pub fn add_luns(&self, luns: &[&str]) {
+        for (number, options) in luns.iter().enumerate() {
+            self.run(&format!("lun add lun{number} {options}"));
+            self.run(&format!("map lun{number} --host initiator --lun {number}"));
+        }
     }
 
     fn wait_until_up(&self) {
@@ -222,7 +278,7 @@ impl Srptgt {
     ///
     /// It does not come up.
     pub fn start_again(&mut self) {
-        self.daemon = serve(&self.program, self.fabric);
+        self.daemon = serve(&self.program, &self.home);
         self.wait_until_up();
     }
 
@@ -240,8 +296,21 @@ impl Srptgt {
         kib.unwrap_or_else(|| panic!("{path} has no VmRSS:\n{status}"))
     }
 
+    fn print_log(&self) {
+        let log = fs::read_to_string(self.home.log());
+        println!(
+            "--- its log\n{}",
+            log.unwrap_or_else(|error| error.to_string())
+        );
+    }
+
     fn line(&self, line: &str) -> String {
-        format!("{} {line} --api {}", self.program.display(), socket())
+        let socket = self.home.socket();
+        format!(
+            "{} {line} --api {}",
+            self.program.display(),
+            socket.display()
+        )
     }
 }
 
@@ -250,7 +319,15 @@ impl Drop for Srptgt {
         // A scenario that fails says what became of the daemon: often that is the answer.
         if thread::panicking() {
             println!("the daemon: {:?}", self.daemon.try_wait());
-            autopsy::print();
+            match self.home.in_guest {
+                true => autopsy::print(),
+                false => self.print_log(),
+            }
+        }
+        if !self.home.in_guest {
+            // It may have ended by itself; then there is nothing to end.
+            let _ = self.daemon.kill();
+            let _ = self.daemon.wait();
         }
     }
 }
@@ -295,23 +372,27 @@ fn program() -> PathBuf {
     program
 }
 
-fn config_file() -> PathBuf {
-    Path::new(FOLDER).join("srptgt.toml")
-}
-
-fn socket() -> String {
-    format!("{FOLDER}/api.sock")
-}
-
-fn serve(program: &Path, fabric: &str) -> Child {
+fn serve(program: &Path, home: &Home) -> Child {
     let mut command = Command::new(program);
-    command.args(["serve", "--fabric", fabric, "--config"]);
-    command.arg(config_file());
-    command.args(["--state", FOLDER, "--api", &socket()]);
-    // Its log belongs to the transcript.
-    command.stdin(Stdio::null()).stderr(io::stdout());
+    command.args(["serve", "--fabric", home.fabric, "--config"]);
+    command.arg(home.config_file()).arg("--state");
+    command.arg(&home.folder).arg("--api").arg(home.socket());
+    command.stdin(Stdio::null());
+    match home.in_guest {
+        // Its log belongs to the transcript.
+        true => command.stderr(io::stdout()),
+        false => command.stderr(log(home)),
+    };
     println!("$ {command:?} &");
     command
         .spawn()
         .unwrap_or_else(|error| panic!("starting {}: {error}", program.display()))
+}
+
+fn log(home: &Home) -> fs::File {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(home.log());
+    log.unwrap_or_else(|error| panic!("{}: {error}", home.log().display()))
 }

@@ -1,7 +1,7 @@
 //! Verified I/O by the project's own initiator: every byte of a medium written and read back, many commands at once.
 
 use initiator::scsi::Capacity;
-use initiator::{ConnectOptions, Lun, Session};
+use initiator::{ConnectOptions, Lun, Scsi, Session};
 use srptgt::exercise::{Fill, Pattern, Place, ReadBack, run};
 
 /// Once over the beginning of a medium, in commands of 4 KiB to 1 MiB.

@@ -2,15 +2,17 @@
 //! people, so what works there is the wire format. Against srptgt: what the kernel's target does not have.
 
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
 use std::time::Duration;
 
 use initiator::machine::{CloseReason, LoginError, Outcome, TaskFunction};
 use initiator::{ConnectError, ConnectOptions, Data, ExecuteError, Lun, Session, TargetPortId};
 use initiator::{Request, Scsi, Transfer, cdb};
+use rdma::Fabric;
 use target_core::sense::AdditionalSense;
+use tests::bed::Bed;
 use tests::lio;
 use tests::rxe::Rxe;
-use tests::srptgt::{self, Srptgt};
 use tests::vm::{Options, scenario};
 use transport_srp::wire::login::LoginRejReason;
 use transport_srp::wire::rsp::RspCode;
@@ -24,15 +26,6 @@ fn lio_on_dummy() -> ConnectOptions {
     lio::export("/dev/ram0", &rxe);
     let address = SocketAddr::new(IpAddr::V4(rxe.address), lio::PORT);
     options(address, &rxe.port_guid(), &rxe.port_guid())
-}
-
-/// srptgt with a LUN of 16 MiB, and how to log in to it.
-fn srptgt_on_dummy() -> (Srptgt, ConnectOptions) {
-    let rxe = Rxe::on_dummy(0);
-    let target = Srptgt::serving(&rxe, &["--ram --size 16M"]);
-    let address = SocketAddr::new(IpAddr::V4(rxe.address), srptgt::PORT);
-    let options = options(address, srptgt::ID_EXT, srptgt::IOC_GUID);
-    (target, options)
 }
 
 fn options(address: SocketAddr, id_ext: &str, ioc_guid: &str) -> ConnectOptions {
@@ -49,7 +42,11 @@ fn options(address: SocketAddr, id_ext: &str, ioc_guid: &str) -> ConnectOptions 
 }
 
 fn connect(options: &ConnectOptions) -> Session {
-    let session = Session::connect(options);
+    connect_on(&Fabric::verbs(), options)
+}
+
+fn connect_on(fabric: &Fabric, options: &ConnectOptions) -> Session {
+    let session = Session::connect_on(fabric, options);
     let mut session = session.unwrap_or_else(|error| panic!("no session: {error}"));
     println!("granted: {:?}", session.granted(0));
     session.await_ready(LUN).expect("ready");
@@ -233,57 +230,61 @@ fn what_cannot_be_reached_is_said() {
     });
 }
 
-#[test]
-fn every_form_of_buffer_with_srptgt() {
-    let name = "every_form_of_buffer_with_srptgt";
-    scenario(name, Options::default(), || {
-        let (target, usual) = srptgt_on_dummy();
-        let external = ConnectOptions {
-            pieces: 40,
-            inline_pieces: 2,
-            immediate_data: false,
-            ..usual.clone()
-        };
-        let two_channels = ConnectOptions {
-            channels: 2,
-            pieces: 3,
-            ..usual.clone()
-        };
-        for (seed, options) in (20..).zip([usual, external, two_channels]) {
-            let mut session = connect(&options);
-            let immediate = session.granted(0).expect("a channel").imm_data_offset;
-            assert_eq!(immediate.is_some(), options.immediate_data);
-            verify(&mut session, seed * 1000);
-            queue_of_sixteen(&mut session);
-            session.logout();
-        }
-        target.wait_until_idle();
-    });
+tests::on_both_beds! {
+    every_form_of_buffer_with_srptgt,
+    a_stuck_command_is_aborted_and_a_stopping_target_says_goodbye,
 }
 
-#[test]
-fn a_stuck_command_is_aborted_and_a_stopping_target_says_goodbye() {
-    let name = "a_stuck_command_is_aborted_and_a_stopping_target_says_goodbye";
-    scenario(name, Options::default(), || {
-        let (mut target, usual) = srptgt_on_dummy();
-        let hasty = ConnectOptions {
-            command_timeout_ms: 1000,
-            ..usual
-        };
-        let mut session = connect(&hasty);
-        target.run("lun stall lun0 on");
-        let error = session.read(LUN, 0, BLOCK_BYTES, &mut [0; 4096]);
-        let error = error.expect_err("a stalled LUN").to_string();
-        assert!(error.ends_with("it was aborted"), "{error}");
-        target.run("lun stall lun0 off");
-        verify(&mut session, 7);
-        assert_eq!(target.counters().commands_aborted, 1);
+fn every_form_of_buffer_with_srptgt(bed: &Bed) {
+    let peer = bed.peer();
+    let target = bed.serving(&["--ram --size 16M"], &[&peer]);
+    let usual = peer.options();
+    let external = ConnectOptions {
+        pieces: 40,
+        inline_pieces: 2,
+        immediate_data: false,
+        ..usual.clone()
+    };
+    let two_channels = ConnectOptions {
+        channels: 2,
+        pieces: 3,
+        ..usual.clone()
+    };
+    let fabric = peer.fabric();
+    for (seed, options) in (20..).zip([usual, external, two_channels]) {
+        let mut session = connect_on(&fabric, &options);
+        let immediate = session.granted(0).expect("a channel").imm_data_offset;
+        assert_eq!(immediate.is_some(), options.immediate_data);
+        verify(&mut session, seed * 1000);
+        queue_of_sixteen(&mut session);
+        session.logout();
+    }
+    target.wait_until_idle();
+}
 
-        target.terminate();
-        let error = session.read(LUN, 0, BLOCK_BYTES, &mut [0; 4096]);
-        let error = error.expect_err("a target that is gone");
-        println!("after the end of the target: {error}");
-        let closed = session.closed().expect("the session is over");
-        assert!(matches!(closed, CloseReason::TargetLogout(_)), "{closed}");
+fn a_stuck_command_is_aborted_and_a_stopping_target_says_goodbye(bed: &Bed) {
+    let peer = bed.peer();
+    let mut target = bed.serving(&["--ram --size 16M"], &[&peer]);
+    let hasty = ConnectOptions {
+        command_timeout_ms: 2000,
+        ..peer.options()
+    };
+    let mut session = peer.log_in(&hasty);
+    session.await_ready(LUN).expect("ready");
+    target.run("lun stall lun0 on");
+    let error = session.read(LUN, 0, BLOCK_BYTES, &mut [0; 4096]);
+    let error = error.expect_err("a stalled LUN").to_string();
+    assert!(error.ends_with("it was aborted"), "{error}");
+    target.run("lun stall lun0 off");
+    verify(&mut session, 7);
+    assert_eq!(target.counters().commands_aborted, 1);
+
+    let error = thread::scope(|scope| {
+        scope.spawn(|| target.terminate());
+        let mut read = || session.read(LUN, 0, BLOCK_BYTES, &mut [0; 4096]);
+        std::iter::repeat_with(&mut read).find_map(Result::err)
     });
+    println!("at the end of the target: {}", error.expect("an end"));
+    let closed = session.closed().expect("the session is over");
+    assert!(matches!(closed, CloseReason::TargetLogout(_)), "{closed}");
 }

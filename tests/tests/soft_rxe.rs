@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use initiator::{ConnectOptions, Lun, Session, TargetPortId};
+use initiator::{ConnectOptions, Lun, Scsi, Session, TargetPortId};
 use rdma::{Fabric, SoftConfig};
 use tests::command::run;
 use tests::disk::{Disk, FileSystem};

@@ -4,22 +4,15 @@
 #[path = "srp_hostile/attacker.rs"]
 mod attacker;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use attacker::{Answer, Attacker, bytes, emitted, plain};
 use iobuf::RemoteSegment;
-use serde_json::Value;
 use target_core::sense::AdditionalSense;
 use target_core::status::Status;
-use tests::deadline::until_true;
-use tests::fio::Fio;
-use tests::ib_srp::Session;
-use tests::rxe::Rxe;
+use tests::bed::Bed;
+use tests::bystander::Bystander;
 use tests::srptgt::Srptgt;
-use tests::vm::{Options, scenario};
 use transport_srp::wire::cmd::{BufferFormat, TaskAttributeCode};
 use transport_srp::wire::desc::{IndirectDesc, direct_to_bytes, immediate_to_bytes};
 use transport_srp::wire::login::{LoginRejReason, MultichannelAction};
@@ -32,100 +25,26 @@ const WRITE: [u8; 16] = [0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0];
 const TRANSFER_BYTES: u32 = 8 * 512;
 
 /// A target, a well-behaved session with verified I/O on LUN 0, and an attacker that may use LUN 1.
-struct Stage {
-    target: Srptgt,
-    attacker: Attacker,
-    victim: Session,
-    /// The queue pairs that the target knows the victim by.
-    queue_pairs: Vec<u64>,
-    is_over: Arc<AtomicBool>,
-    load: JoinHandle<u32>,
+fn beside_a_bystander(bed: &Bed, attack: impl FnOnce(&Srptgt, &Attacker)) {
+    let (honest, hostile) = (bed.peer(), bed.peer());
+    let luns = ["--ram --size 32M", "--ram --size 16M"];
+    let target = bed.serving(&luns, &[&honest, &hostile]);
+    let bystander = Bystander::on(bed, &target, honest);
+    let attacker = Attacker::new(&hostile);
+    attack(&target, &attacker);
+    drop(attacker);
+    bystander.leave(&target);
 }
 
-impl Stage {
-    fn set() -> Self {
-        let rxe = Rxe::on_dummy(0);
-        let target = Srptgt::serving(&rxe, &["--ram --size 32M", "--ram --size 16M"]);
-        let victim = target.login(&rxe, rxe.address).succeed();
-        let disk = victim.disk(0).path();
-        let is_over = Arc::new(AtomicBool::new(false));
-        let load = thread::spawn({
-            let is_over = Arc::clone(&is_over);
-            move || verified_jobs(&disk, &is_over)
-        });
-        let queue_pairs = queue_pairs(&target);
-        until_true("the victim's load to begin", 20, || {
-            target.counters().written_bytes > 0
-        });
-        Self {
-            target,
-            queue_pairs,
-            attacker: Attacker::on(&rxe),
-            victim,
-            is_over,
-            load,
-        }
-    }
-
-    /// Nobody else noticed, and nothing is left behind.
-    fn clear(self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        let jobs = self.load.join().expect("the victim's load");
-        println!("{jobs} verified jobs ran beside the attacks");
-        assert_eq!(self.victim.state().as_deref(), Some("running"));
-        let sessions = || self.target.json::<Vec<Value>>("session list").len();
-        until_true("the attacker's sessions to end", 20, || sessions() == 1);
-        let queue_pairs = queue_pairs(&self.target);
-        assert_eq!(queue_pairs, self.queue_pairs, "the victim had to reconnect");
-        self.target.wait_until_idle();
-        self.victim.logout();
-        until_true("the last session to end", 20, || sessions() == 0);
-        until_true("all buffers to be free", 20, || {
-            self.target.counters().pool_used_bytes == 0
-        });
-    }
-}
-
-/// Numbers of the queue pairs of all sessions.
-fn queue_pairs(target: &Srptgt) -> Vec<u64> {
-    let sessions: Vec<Value> = target.json("session list");
-    let channels = sessions
-        .iter()
-        .flat_map(|session| session["channels"].as_array());
-    let numbers = channels
-        .flatten()
-        .map(|channel| channel["queue_pair"].as_u64());
-    numbers
-        .map(|number| number.expect("a queue pair"))
-        .collect()
-}
-
-/// Runs short verified jobs until the attacks are over, at least one; says how many.
-fn verified_jobs(disk: &str, is_over: &AtomicBool) -> u32 {
-    let job = Fio::random_write(disk)
-        .verified()
-        .with("bs", "4k")
-        .with("iodepth", 4)
-        .with("size", "2m");
-    let mut jobs = 0;
-    while jobs == 0 || !is_over.load(Ordering::Relaxed) {
-        assert_eq!(job.run().error, 0);
-        jobs += 1;
-    }
-    jobs
-}
-
-/// Runs `attack` beside a well-behaved session.
-fn beside_a_victim(name: &str, attack: impl FnOnce(&Srptgt, &Attacker)) {
-    let options = Options {
-        time_limit_s: 180,
-        ..Options::default()
-    };
-    scenario(name, options, || {
-        let stage = Stage::set();
-        attack(&stage.target, &stage.attacker);
-        stage.clear();
-    });
+tests::on_both_beds! {
+    malformed_logins_are_refused_with_their_reason,
+    reserved_bits_and_absurd_offsets_in_a_login_do_no_harm,
+    what_breaks_a_message_ends_its_channel_with_the_reason,
+    what_breaks_a_command_is_answered_and_the_channel_lives,
+    memory_that_is_not_the_peers_to_give_ends_its_channel_only,
+    requests_beyond_the_limit_end_the_channel_and_leak_no_task,
+    a_tag_used_twice_and_a_hasty_goodbye_are_survived,
+    noise_on_a_channel_is_survived,
 }
 
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -139,10 +58,8 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     std::iter::repeat_with(byte).take(len).collect()
 }
 
-#[test]
-fn malformed_logins_are_refused_with_their_reason() {
-    let name = "malformed_logins_are_refused_with_their_reason";
-    beside_a_victim(name, |_, attacker| {
+fn malformed_logins_are_refused_with_their_reason(bed: &Bed) {
+    beside_a_bystander(bed, |_, attacker| {
         let good = attacker.login;
         let whole = good.to_rdma_cm_bytes();
         let with = |change: &dyn Fn(&mut LoginReq)| {
@@ -203,10 +120,8 @@ fn malformed_logins_are_refused_with_their_reason() {
     });
 }
 
-#[test]
-fn reserved_bits_and_absurd_offsets_in_a_login_do_no_harm() {
-    let name = "reserved_bits_and_absurd_offsets_in_a_login_do_no_harm";
-    beside_a_victim(name, |_, attacker| {
+fn reserved_bits_and_absurd_offsets_in_a_login_do_no_harm(bed: &Bed) {
+    beside_a_bystander(bed, |_, attacker| {
         let mut reserved = attacker.login.to_rdma_cm_bytes();
         reserved[10] |= 0x7c;
         reserved[50..].fill(0xff);
@@ -266,10 +181,8 @@ fn indirect(table: RemoteSegment, total_len: u32, entries: &[RemoteSegment]) -> 
     out
 }
 
-#[test]
-fn what_breaks_a_message_ends_its_channel_with_the_reason() {
-    let name = "what_breaks_a_message_ends_its_channel_with_the_reason";
-    beside_a_victim(name, |_, attacker| {
+fn what_breaks_a_message_ends_its_channel_with_the_reason(bed: &Bed) {
+    beside_a_bystander(bed, |_, attacker| {
         let command = bytes(&plain(7));
         let management = emitted(&Iu::TskMgmt(abort(1, 2)));
         let mut long_cdb = command.clone();
@@ -366,10 +279,8 @@ fn abort(tag: u64, task_tag: u64) -> TskMgmt {
     }
 }
 
-#[test]
-fn what_breaks_a_command_is_answered_and_the_channel_lives() {
-    let name = "what_breaks_a_command_is_answered_and_the_channel_lives";
-    beside_a_victim(name, |_, attacker| {
+fn what_breaks_a_command_is_answered_and_the_channel_lives(bed: &Bed) {
+    beside_a_bystander(bed, |_, attacker| {
         let mut channel = attacker.channel();
         channel.assert_alive("the unit attention");
         let reserved = Cmd {
@@ -434,10 +345,8 @@ fn what_breaks_a_command_is_answered_and_the_channel_lives() {
     });
 }
 
-#[test]
-fn memory_that_is_not_the_peers_to_give_ends_its_channel_only() {
-    let name = "memory_that_is_not_the_peers_to_give_ends_its_channel_only";
-    beside_a_victim(name, |_, attacker| {
+fn memory_that_is_not_the_peers_to_give_ends_its_channel_only(bed: &Bed) {
+    beside_a_bystander(bed, |_, attacker| {
         let bad_key = direct_to_bytes(segment(0x1000, TRANSFER_BYTES));
         let bad_table = indirect(segment(0x1000, 64 * 16), TRANSFER_BYTES, &[]);
         let cases = [
@@ -479,10 +388,8 @@ fn memory_that_is_not_the_peers_to_give_ends_its_channel_only() {
     });
 }
 
-#[test]
-fn requests_beyond_the_limit_end_the_channel_and_leak_no_task() {
-    let name = "requests_beyond_the_limit_end_the_channel_and_leak_no_task";
-    beside_a_victim(name, |target, attacker| {
+fn requests_beyond_the_limit_end_the_channel_and_leak_no_task(bed: &Bed) {
+    beside_a_bystander(bed, |target, attacker| {
         let (mut channel, granted) = attacker.admitted(&attacker.login.to_rdma_cm_bytes());
         channel.assert_alive("the unit attention");
         let buffer = channel.raw().buffer(TRANSFER_BYTES as usize).expect("room");
@@ -500,10 +407,8 @@ fn requests_beyond_the_limit_end_the_channel_and_leak_no_task() {
     });
 }
 
-#[test]
-fn a_tag_used_twice_and_a_hasty_goodbye_are_survived() {
-    let name = "a_tag_used_twice_and_a_hasty_goodbye_are_survived";
-    beside_a_victim(name, |target, attacker| {
+fn a_tag_used_twice_and_a_hasty_goodbye_are_survived(bed: &Bed) {
+    beside_a_bystander(bed, |target, attacker| {
         let mut channel = attacker.channel();
         channel.assert_alive("the unit attention");
         let buffer = channel.raw().buffer(TRANSFER_BYTES as usize).expect("room");
@@ -532,9 +437,8 @@ fn a_tag_used_twice_and_a_hasty_goodbye_are_survived() {
     });
 }
 
-#[test]
-fn noise_on_a_channel_is_survived() {
-    beside_a_victim("noise_on_a_channel_is_survived", |_, attacker| {
+fn noise_on_a_channel_is_survived(bed: &Bed) {
+    beside_a_bystander(bed, |_, attacker| {
         let types = [0x00, 0x01, 0x02, 0x02, 0x03, 0x41, 0x42, 0x7f];
         let mut logouts = 0;
         for seed in 1..=40 {

@@ -1,13 +1,13 @@
 //! A peer that sends what it likes, and what it gets for it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use initiator::{Lun, RawChannel, RawLogin, RawReceived, TargetPortId};
+use rdma::Fabric;
 use target_core::sense::AdditionalSense;
 use target_core::status::Status;
-use tests::rxe::Rxe;
-use tests::srptgt::{ID_EXT, IOC_GUID, PORT};
+use tests::bed::Peer;
 use transport_srp::PortIdOrder;
 use transport_srp::wire::cmd::{BufferFormat, TaskAttributeCode};
 use transport_srp::wire::login::{
@@ -22,23 +22,16 @@ const PATIENCE_MS: u32 = 10_000;
 
 pub(crate) struct Attacker {
     address: SocketAddr,
+    fabric: Fabric,
     /// The login of a host that is let in.
     pub(crate) login: LoginReq,
 }
 
-fn hex(guid: &str) -> u64 {
-    u64::from_str_radix(guid.trim_start_matches("0x"), 16).expect("a GUID in hex")
-}
-
 impl Attacker {
-    pub(crate) fn on(rxe: &Rxe) -> Self {
-        let target = TargetPortId {
-            id_ext: hex(ID_EXT),
-            ioc_guid: hex(IOC_GUID),
-        };
+    pub(crate) fn new(peer: &Peer) -> Self {
         let this = TargetPortId {
             id_ext: 0x0bad,
-            ioc_guid: hex(&rxe.port_guid()),
+            ioc_guid: peer.guid,
         };
         let login = LoginReq {
             tag: 0x1122_3344_5566_7788,
@@ -47,14 +40,17 @@ impl Attacker {
             multichannel: MultichannelAction::SINGLE,
             imm_data_offset: Some(68),
             initiator_port_id: this.to_bytes(PortIdOrder::Rev16a),
-            target_port_id: target.to_bytes(PortIdOrder::Rev16a),
+            target_port_id: Peer::target_port().to_bytes(PortIdOrder::Rev16a),
         };
-        let address = SocketAddr::new(IpAddr::V4(rxe.address), PORT);
-        Self { address, login }
+        Self {
+            address: peer.target,
+            fabric: peer.fabric(),
+            login,
+        }
     }
 
     pub(crate) fn attempt(&self, private_data: &[u8]) -> RawLogin {
-        let attempt = RawLogin::attempt(self.address, private_data, PATIENCE_MS);
+        let attempt = RawLogin::attempt_on(&self.fabric, self.address, private_data, PATIENCE_MS);
         attempt.unwrap_or_else(|error| panic!("no verdict on {private_data:02x?}: {error}"))
     }
 
