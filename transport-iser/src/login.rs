@@ -2,7 +2,7 @@
 //! ends' values, and the machines that exchange them.
 //!
 //! Room: whole PDUs go in and come out; which datamover carries them is only a value here. Randomness, names and who may come
-//! in are the driver's. [`Login`] is the target's side; both ends negotiate by the same result functions, and `key` is their
+//! in are the driver's. [`Login`] is the target's side, and [`TextPhase`] answers Text Requests after it; both ends negotiate by the same result functions, and `key` is their
 //! table.
 
 mod error;
@@ -12,11 +12,13 @@ mod negotiated;
 mod negotiation;
 mod security;
 mod target;
+mod text_phase;
 
 pub use error::{LoginError, LoginFailure};
 pub use limits::{Datamover, LoginLimits};
 pub use negotiated::{Digest, Negotiated, RdmaValues, TaskReporting};
 pub use target::{Login, Step};
+pub use text_phase::{TargetRecord, TextAnswer, TextPhase};
 
 use crate::chap;
 

@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 
 use crate::pdu::Stage;
+use crate::text::value;
 
 /// An end of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +179,18 @@ impl Key {
         const { &ROWS }
             .get(self as usize)
             .unwrap_or(const { &ROWS[0] })
+    }
+
+    /// Reads a number in the key's range; `None` also for a key whose values are none.
+    pub(super) fn number(self, value: &str) -> Option<u64> {
+        match &self.row().function {
+            Function::Minimum(range)
+            | Function::Maximum(range)
+            | Function::DeclaredNumber(range) => {
+                value::number(value).filter(|number| range.contains(number))
+            }
+            _ => None,
+        }
     }
 
     /// Whether an end may send the key in a stage.

@@ -132,7 +132,7 @@ impl Negotiation {
     fn hear_answer(&mut self, key: Key, pair: &Pair<'_>) -> Result<(), LoginError> {
         let ours = self.ours.get(key);
         let function = &key.row().function;
-        let result = read(function, pair.value).filter(|&theirs| match function {
+        let result = read(key, pair.value).filter(|&theirs| match function {
             Function::List(_) => theirs <= ours,
             _ => result_of(function, theirs, ours) == theirs,
         });
@@ -162,17 +162,17 @@ impl Negotiation {
                 Ok(None)
             }
             Function::DeclaredNumber(_) | Function::DeclaredBoolean => {
-                let theirs = read(&row.function, pair.value).ok_or_else(wrong)?;
+                let theirs = read(key, pair.value).ok_or_else(wrong)?;
                 self.agreed.set(key, theirs);
                 Ok(None)
             }
             Function::List(_) => {
-                let mut known = value::list(pair.value).filter_map(|one| read(&row.function, one));
+                let mut known = value::list(pair.value).filter_map(|one| read(key, one));
                 let first = known.find(|&place| place <= ours);
                 Ok(Some(self.settle(key, first)))
             }
             function => {
-                let theirs = read(function, pair.value);
+                let theirs = read(key, pair.value);
                 let result = theirs.map(|theirs| result_of(function, theirs, ours));
                 Ok(Some(self.settle(key, result)))
             }
@@ -315,20 +315,17 @@ fn is_declared(key: Key) -> bool {
     )
 }
 
-/// Reads a value as the function wants it.
-fn read(function: &Function, text: &str) -> Option<u64> {
-    match function {
+/// Reads a value as its key wants it.
+fn read(key: Key, text: &str) -> Option<u64> {
+    match &key.row().function {
         Function::And | Function::Or | Function::DeclaredBoolean => {
             value::boolean(text).map(u64::from)
-        }
-        Function::Minimum(range) | Function::Maximum(range) | Function::DeclaredNumber(range) => {
-            value::number(text).filter(|number| range.contains(number))
         }
         Function::List(names) => names
             .iter()
             .position(|name| *name == text)
             .map(|at| at as u64),
-        Function::DeclaredText | Function::Special | Function::Obsolete(_) => None,
+        _ => key.number(text),
     }
 }
 

@@ -555,7 +555,8 @@ fn one_secret_for_both_directions_is_the_targets_fault() {
 
 #[test]
 fn headers_have_to_stay_the_same() {
-    let changes: [(&str, fn(&mut LoginRequest)); 4] = [
+    type Change = fn(&mut LoginRequest);
+    let changes: [(&str, Change); 4] = [
         ("ISID", |request| request.isid[5] = 9),
         ("TSIH", |request| request.tsih = 1),
         ("CID", |request| request.cid = 8),
