@@ -22,10 +22,12 @@ mod lun;
 mod map;
 mod portal;
 mod rxe;
+mod secret;
 mod serve;
 mod session;
 mod status;
 mod table;
+mod target;
 
 const AFTER_HELP: &str = "\
 Exit status: 0 done, 1 refused or failed, 2 wrong usage.
@@ -34,7 +36,7 @@ The API is HTTP and JSON: curl --unix-socket /run/srptgt/api.sock http://srptgt/
 /// Where the help lists the options of every command.
 const GLOBAL: &str = "Options of every command";
 
-/// SCSI target in user space: files and block devices as LUNs over RDMA
+/// SCSI target in user space: files and block devices as LUNs over SRP, iSER and iSCSI/TCP
 #[derive(Debug, Parser)]
 #[command(name = "srptgt", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub struct Cli {
@@ -44,6 +46,7 @@ pub struct Cli {
     api: Option<PathBuf>,
     /// How to print: table for people, json as the API has it
     #[arg(
+        short,
         long,
         global = true,
         value_enum,
@@ -73,9 +76,9 @@ enum Command {
     /// LUNs and where their bytes are
     #[command(subcommand)]
     Lun(lun::Lun),
-    /// Hosts and their port GUIDs
+    /// Hosts: their port GUIDs, iSCSI names and CHAP accounts
     #[command(subcommand)]
-    Host(host::Host),
+    Host(Box<host::Host>),
     /// Show a LUN to a host
     Map(map::Map),
     /// Hide a LUN from a host
@@ -88,12 +91,15 @@ enum Command {
     Session(session::Session),
     /// Who was refused, why, and the command that admits them
     Pending,
-    /// Admit a port GUID
+    /// Admit a port GUID or an iSCSI name
     Allow(access::Allow),
+    /// What initiators call the target
+    #[command(subcommand)]
+    Target(target::Target),
     /// A summary
     Status,
-    /// Print the configuration
-    Export,
+    /// Print the configuration, without its secrets
+    Export(export::Export),
     /// Soft-RoCE devices for testing
     #[command(subcommand)]
     Rxe(rxe::Rxe),
@@ -235,7 +241,8 @@ fn dispatch(cli: Cli, start_worker: StartWorker) -> Outcome {
             Command::Pending => access::pending(&context).await,
             Command::Allow(allow) => allow.run(&context).await,
             Command::Status => status::run(&context).await,
-            Command::Export => export::run(&context).await,
+            Command::Target(target) => target.run(&context).await,
+            Command::Export(export) => export.run(&context).await,
             Command::Rxe(rxe) => rxe.run(),
             Command::Doctor(doctor) => doctor.run(&context, &paths).await,
             Command::Completions(completions) => completions.run(),

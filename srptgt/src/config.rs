@@ -15,13 +15,14 @@ pub mod file;
 pub mod identity;
 pub mod parse;
 pub mod scalar;
+mod tables;
 
 pub use check::Conflict;
-pub use document::Document;
+pub use document::{Document, Secrets};
 pub use identity::{Naa, Serial};
-pub use scalar::{BlockSize, ByteSize, Name, Pkey, Require};
+pub use scalar::{Alias, BlockSize, ByteSize, Name, Pkey, Require};
 
-use crate::identity::{AddressRange, Guid};
+use crate::identity::{AddressRange, ChapSecrets, Guid, Iqn};
 use crate::portal::{HcaPort, Portal};
 
 /// What the target is called by initiators.
@@ -37,11 +38,26 @@ pub struct TargetIdentity {
     pub ioc_guid: Guid,
 }
 
+/// What the target is called over iSCSI.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct IscsiSettings {
+    /// TargetName (RFC 7143 13.4). Made from `ioc_guid` once and kept.
+    #[serde(rename = "iqn")]
+    pub target_name: Iqn,
+    /// TargetAlias (RFC 7143 13.7).
+    #[serde(rename = "alias")]
+    pub target_alias: Option<Alias>,
+    /// TargetPortalGroupTag (RFC 7143 13.9); all portals are one group.
+    pub portal_group_tag: u16,
+}
+
 /// Everything that the daemon serves, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// What the target is called.
     pub target: TargetIdentity,
+    /// What it is called over iSCSI.
+    pub iscsi: IscsiSettings,
     /// Logical units by name.
     pub luns: BTreeMap<Name, Lun>,
     /// Hosts by name.
@@ -112,7 +128,11 @@ pub struct Lun {
 pub struct Host {
     /// Its port GUIDs.
     pub guids: BTreeSet<Guid>,
-    /// Who must vouch for them.
+    /// Its iSCSI names.
+    pub iqns: BTreeSet<Iqn>,
+    /// What its iSCSI logins have to prove, and what is proved to them.
+    pub chap: Option<ChapSecrets>,
+    /// Who must vouch for it.
     pub require: Require,
     /// When not empty: where it may come from.
     pub addresses: Vec<AddressRange>,
@@ -135,6 +155,7 @@ impl Config {
     /// Nothing served, with an identity of its own.
     pub fn new(target: TargetIdentity) -> Self {
         Self {
+            iscsi: IscsiSettings::of(&target),
             target,
             luns: BTreeMap::new(),
             hosts: BTreeMap::new(),
@@ -164,6 +185,19 @@ impl Config {
             .iter()
             .find(|(_, host)| host.guids.contains(&guid))
             .map(|(name, _)| name)
+    }
+
+    /// Which host lists an iSCSI name.
+    pub fn host_named(&self, iqn: &Iqn) -> Option<&Name> {
+        self.hosts
+            .iter()
+            .find(|(_, host)| host.iqns.contains(iqn))
+            .map(|(name, _)| name)
+    }
+
+    /// Whether something in it must be kept from others.
+    pub fn has_secrets(&self) -> bool {
+        self.hosts.values().any(|host| host.chap.is_some())
     }
 
     /// The lowest LUN number that is free for a host.

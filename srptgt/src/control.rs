@@ -10,11 +10,11 @@ use std::time::SystemTime;
 
 use crate::config::document::LunTable;
 use crate::config::file::{ConfigFile, ConfigFileError, to_toml};
-use crate::config::{Config, Name};
-use crate::identity::{Guid, ParsedGuid};
-use crate::portal::Portal;
+use crate::config::{Config, Document, Name, Secrets, TargetIdentity};
+use crate::portal::{Listen, Portal, Protocol};
 use crate::worker_link::{EventReceiver, Request, SessionInfo, WorkerLink};
 
+mod allow;
 mod apply;
 mod compile;
 mod edit;
@@ -31,9 +31,9 @@ use apply::Change;
 pub use fault::{Fault, FaultKind};
 use media::Creation;
 use pending::Pending;
-use request::{Allow, HostEdit, LunResize, LunSet, MapAdd};
+use request::{HostEdit, LunResize, LunSet, MapAdd, TargetSet};
 use state::State;
-use view::{HostView, LunView, MapView, Noted, PendingView, PortalView, StatusView};
+use view::{HostView, LunView, MapView, Noted, PortalView, StatusView, TargetView};
 
 /// The control plane.
 #[derive(Debug)]
@@ -334,50 +334,6 @@ impl Control {
         })
         .await
     }
-
-    /// Who was refused, the last first.
-    pub fn refused(&self) -> Vec<PendingView> {
-        let entries = self.pending().list();
-        entries.into_iter().map(PendingView).collect()
-    }
-
-    /// Lists a GUID under a host, which is made when there is none.
-    pub async fn allow(self: &Arc<Self>, allow: Allow) -> Result<Noted<HostView>, Fault> {
-        let guid = allow
-            .guid
-            .parse::<ParsedGuid>()
-            .map_err(Fault::invalid)?
-            .guid;
-        let near = self.pending().neighbour(guid);
-        let edit = HostEdit {
-            guids: vec![allow.guid],
-            ..HostEdit::default()
-        };
-        let host = allow.host.clone();
-        let made = self.change(Creation::Never, move |config| {
-            match config.hosts.contains_key(&host) {
-                true => config.set_host(&host, &edit).map(|notes| (notes, false)),
-                false => config.add_host(&host, &edit).map(|notes| (notes, true)),
-            }
-        });
-        let (mut notes, made) = made.await?;
-        let value = self.host(&allow.host)?;
-        notes.extend(near.map(|near| other_port_note(guid, near, &allow.host)));
-        if made {
-            notes.push(format!(
-                "host {0} was made; it sees no LUN yet: srptgt map LUN --host {0}",
-                allow.host
-            ));
-        }
-        Ok(Noted { value, notes })
-    }
-}
-
-fn other_port_note(guid: Guid, near: Guid, host: &Name) -> String {
-    format!(
-        "no login with {guid} was refused, but one with {near} was, which is the same card: if {guid} is its node GUID or \
-         its IPoIB address, srptgt allow {near} --as {host} is what is needed"
-    )
 }
 
 /// Portals, sessions, the whole.
@@ -391,6 +347,13 @@ impl Control {
             .iter()
             .map(|portal| view::portal(&state, portal))
             .collect()
+    }
+
+    /// One portal.
+    pub fn portal(&self, protocol: Protocol, listen: &Listen) -> Result<PortalView, Fault> {
+        let state = self.state();
+        let portal = state.config.portal(protocol, listen)?;
+        Ok(view::portal(&state, portal))
     }
 
     /// Listens on a portal.
@@ -440,7 +403,7 @@ impl Control {
             process: std::process::id(),
             since: self.started,
             config: self.file.path().to_owned(),
-            target: state.config.target,
+            target: view::target(&state.config),
             luns_online: state.luns.values().filter(|lun| lun.is_ok()).count(),
             luns: state.config.luns.len(),
             lun_bytes: state.served_bytes(),
@@ -463,18 +426,34 @@ impl Control {
     }
 
     /// What the target is called.
-    pub fn target(&self) -> crate::config::TargetIdentity {
+    pub fn target(&self) -> TargetIdentity {
         self.state().config.target
     }
 
+    /// What it is called, over every transport.
+    pub fn target_names(&self) -> TargetView {
+        view::target(&self.state().config)
+    }
+
+    /// Gives the target another iSCSI name; sessions stay, and initiators find it by the new one.
+    pub async fn set_target(self: &Arc<Self>, set: TargetSet) -> Result<Noted<TargetView>, Fault> {
+        let notes = self
+            .change(Creation::Never, move |config| config.set_target(&set))
+            .await?;
+        Ok(Noted {
+            value: self.target_names(),
+            notes,
+        })
+    }
+
     /// The configuration as its file would hold it.
-    pub fn export(&self) -> Result<String, Fault> {
-        to_toml(&self.state().config).map_err(Fault::failed)
+    pub fn export(&self, secrets: Secrets) -> Result<String, Fault> {
+        to_toml(&self.state().config, secrets).map_err(Fault::failed)
     }
 
     /// The configuration, for the API's JSON.
-    pub fn document(&self) -> crate::config::Document {
-        (&self.state().config).into()
+    pub fn document(&self, secrets: Secrets) -> Document {
+        Document::of(&self.state().config, secrets)
     }
 
     /// Ends all sessions and the worker.

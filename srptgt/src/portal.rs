@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::as_text::serde_as_text;
-use crate::identity::Id128;
+use crate::identity::{Id128, Iqn};
 
 /// The protocol that a portal speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -241,6 +241,29 @@ pub enum Endpoint {
     },
 }
 
+/// What an open-iscsi initiator types to reach an address of an iSCSI portal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Iscsiadm {
+    /// Asks which targets there are.
+    pub discovery: String,
+    /// Logs in to this one, after the discovery.
+    pub login: String,
+}
+
+impl Iscsiadm {
+    /// The lines for a target at an address.
+    pub fn new(protocol: Protocol, target: &Iqn, address: SocketAddr) -> Self {
+        let interface = match protocol {
+            Protocol::Iser => " -I iser",
+            Protocol::Tcp | Protocol::Srp => "",
+        };
+        Self {
+            discovery: format!("iscsiadm -m discovery -t sendtargets -p {address}{interface}"),
+            login: format!("iscsiadm -m node -T {target} -p {address}{interface} --login"),
+        }
+    }
+}
+
 impl Endpoint {
     /// The line for `/sys/class/infiniband_srp/*/add_target` of a Linux initiator.
     pub fn add_target(&self, id_ext: u64, ioc_guid: u64) -> String {
@@ -291,6 +314,42 @@ mod tests {
         ] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn iscsi_has_a_port_of_its_own_and_no_ports_of_devices() {
+        let listen = |protocol: Protocol, text: &str| protocol.listen(text).map(|l| l.to_string());
+        for (text, place) in [
+            ("10.0.0.1", "10.0.0.1:3260"),
+            ("0.0.0.0", "0.0.0.0:3260"),
+            ("10.0.0.1:860", "10.0.0.1:860"),
+            ("fd00::1", "[fd00::1]:3260"),
+            ("[fd00::1]", "[fd00::1]:3260"),
+            ("[fd00::1]:3260", "[fd00::1]:3260"),
+        ] {
+            for protocol in [Protocol::Iser, Protocol::Tcp] {
+                assert_eq!(listen(protocol, text).as_deref(), Ok(place));
+            }
+        }
+        let error = listen(Protocol::Iser, "mlx4_0:1").unwrap_err().to_string();
+        assert!(error.contains("iser listens on an IP address"), "{error}");
+        assert!(listen(Protocol::Tcp, "10.0.0.1:0").is_err());
+        assert!(listen(Protocol::Srp, "10.0.0.1").is_err());
+        assert_eq!(listen(Protocol::Srp, "mlx4_0:1").as_deref(), Ok("mlx4_0:1"));
+    }
+
+    #[test]
+    fn iscsiadm_lines_as_open_iscsi_takes_them() {
+        let target = "iqn.2026-11.io.srptgt:0252000000000002".parse().unwrap();
+        let lines = |protocol| Iscsiadm::new(protocol, &target, "10.99.0.1:3260".parse().unwrap());
+        assert_eq!(
+            lines(Protocol::Tcp).login,
+            "iscsiadm -m node -T iqn.2026-11.io.srptgt:0252000000000002 -p 10.99.0.1:3260 --login"
+        );
+        assert_eq!(
+            lines(Protocol::Iser).discovery,
+            "iscsiadm -m discovery -t sendtargets -p 10.99.0.1:3260 -I iser"
+        );
     }
 
     #[test]

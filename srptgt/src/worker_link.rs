@@ -16,7 +16,7 @@ use target_core::logical_unit::LogicalUnit;
 use tokio::sync::oneshot;
 
 use crate::access::{Access, LoginIdentity, Refused};
-use crate::identity::Iqn;
+pub use crate::config::IscsiSettings;
 use crate::portal::{Endpoint, Portal};
 
 mod report;
@@ -29,17 +29,6 @@ pub const MAX_TRANSFER_BYTES: u32 = 4 << 20;
 
 /// Events that may wait for the control plane; more are counted and dropped.
 const EVENT_QUEUE: usize = 256;
-
-/// What the target is called over iSCSI.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IscsiSettings {
-    /// TargetName (RFC 7143 13.4).
-    pub target_name: Iqn,
-    /// TargetAlias (RFC 7143 13.7).
-    pub target_alias: Option<String>,
-    /// TargetPortalGroupTag (RFC 7143 13.9); all portals are one group.
-    pub portal_group_tag: u16,
-}
 
 /// What the worker could not do, in one sentence, with what to do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

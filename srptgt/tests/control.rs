@@ -422,7 +422,7 @@ async fn a_refused_login_is_shown_with_the_command_that_admits_it() {
     let bed = served().await;
     bed.refuse(PORT + 0x100).await;
     let pending = bed.client.get("/v1/pending").await.unwrap();
-    assert_eq!(pending[0]["guid"], "0x0002c903000e0c73");
+    assert_eq!(pending[0]["identity"], "0x0002c903000e0c73");
     assert_eq!(
         pending[0]["fix"],
         "srptgt allow 0x0002c903000e0c73 --as NAME"

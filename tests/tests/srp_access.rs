@@ -66,7 +66,7 @@ fn fix_for(target: &Srptgt, guid: &str) -> String {
     let pending: Vec<Value> = target.json("pending");
     let row = pending
         .iter()
-        .find(|row| row["guid"] == guid)
+        .find(|row| row["identity"] == guid)
         .expect("the refused GUID has a row");
     row["fix"].as_str().expect("the row has a fix").to_string()
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Serialize, Serializer};
 
+use super::near_miss::differ_in_one;
 use crate::identity::{Guid, Id128, Iqn};
 use crate::portal::{HcaPort, Portal};
 
@@ -159,6 +160,19 @@ pub enum Identity {
     Guid(Guid),
     /// An iSCSI name.
     Iqn(Iqn),
+}
+
+impl Identity {
+    /// Whether the two are likely to be one initiator, of which somebody mistook one thing for another.
+    pub fn is_near(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Guid(one), Self::Guid(other)) => {
+                one.distance_on_card(*other).is_some() || one.inverted() == Some(*other)
+            }
+            (Self::Iqn(one), Self::Iqn(other)) => differ_in_one(one.as_str(), other.as_str()),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Identity {

@@ -131,7 +131,7 @@ impl Access {
 }
 
 /// Whether one character was exchanged, left out or put in between.
-fn differ_in_one(a: &str, b: &str) -> bool {
+pub(super) fn differ_in_one(a: &str, b: &str) -> bool {
     let (short, long) = if a.len() <= b.len() { (a, b) } else { (b, a) };
     let same = |(x, y): &(u8, u8)| x == y;
     let head = short.bytes().zip(long.bytes()).take_while(same).count();

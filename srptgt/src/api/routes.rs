@@ -8,10 +8,10 @@ use axum::extract::{Path, Query, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 
-use crate::config::Document;
-use crate::control::request::{Removal, Stall};
+use crate::config::{Document, Secrets};
+use crate::control::request::{Export, Removal, Stall};
 use crate::control::view::{
-    HostView, LunView, MapView, Noted, PendingView, PortalView, StatusView,
+    HostView, LunView, MapView, Noted, PendingView, PortalView, StatusView, TargetView,
 };
 use crate::control::{Control, Fault};
 use crate::portal::Portal;
@@ -27,6 +27,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/config", get(config))
         .route("/v1/config.toml", get(config_toml))
+        .route("/v1/target", get(target).patch(set_target))
         .route("/v1/luns", get(luns))
         .route(
             "/v1/luns/{name}",
@@ -42,7 +43,10 @@ pub fn router(control: Arc<Control>) -> Router {
         .route("/v1/maps", get(maps).post(map))
         .route("/v1/maps/{host}/{lun}", delete(unmap))
         .route("/v1/portals", get(portals).post(add_portal))
-        .route("/v1/portals/{protocol}/{listen}", delete(remove_portal))
+        .route(
+            "/v1/portals/{protocol}/{listen}",
+            get(portal).delete(remove_portal),
+        )
         .route("/v1/sessions", get(sessions))
         .route("/v1/sessions/{id}", get(session).delete(drop_session))
         .route("/v1/pending", get(pending))
@@ -56,12 +60,20 @@ async fn status(State(control): Daemon) -> Answer<StatusView> {
     control.status().await.map(Json)
 }
 
-async fn config(State(control): Daemon) -> Json<Document> {
-    Json(control.document())
+async fn config(State(control): Daemon, query: Shown) -> Answer<Document> {
+    Ok(Json(control.document(shown(query)?)))
 }
 
-async fn config_toml(State(control): Daemon) -> Result<String, Fault> {
-    control.export()
+async fn config_toml(State(control): Daemon, query: Shown) -> Result<String, Fault> {
+    control.export(shown(query)?)
+}
+
+async fn target(State(control): Daemon) -> Json<TargetView> {
+    Json(control.target_names())
+}
+
+async fn set_target(State(control): Daemon, set: Body) -> Answer<Noted<TargetView>> {
+    control.set_target(body(set).await?).await.map(Json)
 }
 
 async fn luns(State(control): Daemon) -> Json<Vec<LunView>> {
@@ -167,6 +179,15 @@ async fn portals(State(control): Daemon) -> Json<Vec<PortalView>> {
     Json(control.portals())
 }
 
+async fn portal(
+    State(control): Daemon,
+    Path((protocol, listen)): Path<(String, String)>,
+) -> Answer<PortalView> {
+    control
+        .portal(parameter(&protocol)?, &parameter(&listen)?)
+        .map(Json)
+}
+
 async fn add_portal(State(control): Daemon, portal: Body) -> Answer<PortalView> {
     control.add_portal(body(portal).await?).await.map(Json)
 }
@@ -209,6 +230,20 @@ fn session_id(text: &str) -> Result<u64, Fault> {
         Fault::invalid(format!("expected the number of a session, came '{came}'"))
             .fix("srptgt session list shows them")
     })
+}
+
+type Shown = Result<Query<Export>, QueryRejection>;
+
+/// `?secrets=true`, or what is wrong with the query.
+fn shown(query: Shown) -> Result<Secrets, Fault> {
+    match query {
+        Ok(Query(Export { secrets: true })) => Ok(Secrets::Included),
+        Ok(Query(Export { secrets: false })) => Ok(Secrets::LeftOut),
+        Err(rejection) => Err(Fault::invalid(format!(
+            "the query: {}; accepted: secrets=true",
+            rejection.body_text()
+        ))),
+    }
 }
 
 type Forced = Result<Query<Removal>, QueryRejection>;

@@ -7,13 +7,13 @@ use crate::config::Name;
 use crate::control::request;
 
 use super::cell::{age, list, number, text};
-use super::host::guids;
+use super::host::identities;
 use super::{Context, Outcome};
 
 #[derive(Debug, Args)]
 pub(crate) struct Allow {
-    /// Port GUID, in any form
-    guid: String,
+    /// Port GUID in any form, or iSCSI name
+    identity: String,
     /// The host that gets it; made when there is none
     #[arg(long = "as", value_name = "HOST")]
     host: Name,
@@ -22,12 +22,12 @@ pub(crate) struct Allow {
 impl Allow {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let allow = request::Allow {
-            guid: self.guid,
+            identity: self.identity,
             host: self.host,
         };
         let answer = context.client.post("/v1/allow", &allow).await?;
         context.print_done(&answer, |host| {
-            format!("host {}: {}", allow.host, guids(host))
+            format!("host {}: {}", allow.host, identities(host))
         })
     }
 }
@@ -47,10 +47,14 @@ pub(super) fn refused(answer: &Value) -> String {
 }
 
 fn entry(entry: &Value) -> String {
-    let who = match text(entry, "/guid").as_str() {
-        "-" => text(entry, "/login/source_gid"),
-        guid => guid.to_owned(),
-    };
+    let shown = [
+        "/identity",
+        "/login/initiator_name",
+        "/login/source_gid",
+        "/login/address",
+    ];
+    let who = shown.map(|pointer| text(entry, pointer));
+    let who = who.iter().find(|who| *who != "-").map_or("-", |who| who);
     let times = match number(entry, "/count") {
         1 => "once".to_owned(),
         count => format!("{count} times"),

@@ -6,15 +6,15 @@ use serde_json::Value;
 use crate::portal::{self, FabricKind, Listen, Protocol};
 
 use super::cell::{list, text};
-use super::{Context, Outcome, table};
+use super::{Context, Failure, Outcome, table};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Portal {
-    /// Listen: srp ADDRESS:PORT for RDMA-CM, srp DEVICE:PORT for native InfiniBand
+    /// Listen: srp ADDRESS:PORT for RDMA-CM, srp DEVICE:PORT for native InfiniBand, iser or tcp ADDRESS[:PORT]
     Add {
         #[command(flatten)]
         place: Place,
-        /// What carries it [default: what the daemon was started with]
+        /// What carries srp or iser [default: what the daemon was started with]
         #[arg(
             long,
             value_enum,
@@ -23,28 +23,43 @@ pub(crate) enum Portal {
         )]
         fabric: Option<FabricKind>,
     },
-    /// List portals, with what an initiator types
+    /// List portals, with what an initiator dials
     List,
+    /// Show one portal, with the lines that an initiator types
+    Show(Place),
     /// Listen there no more; sessions stay
     Remove(Place),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
-    /// srp
+    /// srp, iser or tcp
     protocol: Protocol,
-    /// 10.0.0.1:5555, [fd00::1]:5555 or mlx4_0:1
-    listen: Listen,
+    /// 10.0.0.1:5555, [fd00::1]:5555 or, for srp, mlx4_0:1; iser and tcp have port 3260 when none is given, and
+    /// 0.0.0.0 is every address
+    listen: String,
+}
+
+impl Place {
+    fn parse(&self) -> Result<(Protocol, Listen), Failure> {
+        let listen = self.protocol.listen(&self.listen).map_err(|error| {
+            Failure::Usage(error.to_string(), "srptgt portal add --help".to_owned())
+        })?;
+        Ok((self.protocol, listen))
+    }
+
+    fn path(&self) -> Result<String, Failure> {
+        let (protocol, listen) = self.parse()?;
+        Ok(format!("/v1/portals/{protocol}/{listen}"))
+    }
 }
 
 impl Portal {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let client = &context.client;
         match self {
-            Self::Add {
-                place: Place { protocol, listen },
-                fabric,
-            } => {
+            Self::Add { place, fabric } => {
+                let (protocol, listen) = place.parse()?;
                 let portal = portal::Portal {
                     protocol,
                     listen,
@@ -52,21 +67,31 @@ impl Portal {
                 };
                 let answer = client.post("/v1/portals", &portal).await?;
                 context.print_done(&answer, |made| {
-                    let head =
-                        format!("listening on {portal}; a Linux initiator writes to add_target:");
-                    dial(made).fold(head, |text, line| format!("{text}\n{line}"))
+                    let head = format!("listening on {portal}; {}", types(protocol));
+                    typed(made).fold(head, |text, line| format!("{text}\n{line}"))
                 })
             }
             Self::List => context.print(&client.get("/v1/portals").await?, portals),
-            Self::Remove(Place { protocol, listen }) => {
-                let answer = client
-                    .delete(&format!("/v1/portals/{protocol}/{listen}"))
-                    .await?;
+            Self::Show(place) => {
+                let answer = client.get(&place.path()?).await?;
+                context.print(&answer, |portal| show(portal, place.protocol))
+            }
+            Self::Remove(place) => {
+                let (protocol, listen) = place.parse()?;
+                let answer = client.delete(&place.path()?).await?;
                 context.print_done(&answer, |_| {
                     format!("not listening on {protocol} {listen} any more")
                 })
             }
         }
+    }
+}
+
+/// What a Linux initiator does with the lines of a portal.
+fn types(protocol: Protocol) -> &'static str {
+    match protocol.is_iscsi() {
+        true => "a Linux initiator types:",
+        false => "a Linux initiator writes to add_target:",
     }
 }
 
@@ -79,17 +104,49 @@ fn portals(answer: &Value) -> String {
             ("LISTEN", &|portal| text(portal, "/listen")),
             ("STATE", &state),
         ],
-        "no portal yet: srptgt portal add srp ADDRESS:5555",
+        "no portal yet: srptgt portal add srp ADDRESS:5555, iser ADDRESS or tcp ADDRESS",
     );
-    let lines: Vec<_> = portals.iter().flat_map(dial).collect();
-    if lines.is_empty() {
-        return table;
-    }
     // Not in the table: a line that is to be copied must not be broken.
-    format!(
-        "{table}\na Linux initiator writes to add_target:\n{}\n",
-        lines.join("\n")
-    )
+    let srp = section(types(Protocol::Srp), portals, "/add_target", |_| {
+        String::new()
+    });
+    let iscsi = section("an iSCSI initiator dials:", portals, "/dial", |portal| {
+        format!("{:<5}", text(portal, "/protocol"))
+    });
+    format!("{table}{srp}{iscsi}")
+}
+
+/// A head and a line for each endpoint that has this member; nothing without one.
+fn section(
+    head: &str,
+    portals: &[Value],
+    pointer: &str,
+    prefix: impl Fn(&Value) -> String,
+) -> String {
+    let lines = portals.iter().flat_map(|portal| {
+        let endpoints = list(portal, "/endpoints").iter();
+        let lines = endpoints.filter_map(|endpoint| endpoint.pointer(pointer)?.as_str());
+        lines.map(|line| format!("{}{line}\n", prefix(portal)))
+    });
+    let lines: String = lines.collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\n{head}\n{lines}")
+    }
+}
+
+fn show(portal: &Value, protocol: Protocol) -> String {
+    let head = table::pairs([
+        ("protocol", text(portal, "/protocol")),
+        ("listen", text(portal, "/listen")),
+        ("state", state(portal)),
+    ]);
+    let lines: Vec<_> = typed(portal).collect();
+    match lines.is_empty() {
+        true => head,
+        false => format!("{head}\n{}\n{}\n", types(protocol), lines.join("\n")),
+    }
 }
 
 fn state(portal: &Value) -> String {
@@ -104,8 +161,13 @@ fn state(portal: &Value) -> String {
     }
 }
 
-fn dial(portal: &Value) -> impl Iterator<Item = String> {
-    list(portal, "/endpoints")
-        .iter()
-        .map(|endpoint| text(endpoint, "/add_target"))
+/// The lines that an initiator types to reach a portal.
+fn typed(portal: &Value) -> impl Iterator<Item = String> {
+    const LINES: [&str; 3] = ["/add_target", "/iscsiadm/discovery", "/iscsiadm/login"];
+    let endpoints = list(portal, "/endpoints").iter();
+    endpoints.flat_map(|endpoint| {
+        LINES
+            .iter()
+            .filter_map(|pointer| endpoint.pointer(pointer)?.as_str().map(str::to_owned))
+    })
 }

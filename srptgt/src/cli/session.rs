@@ -56,9 +56,10 @@ fn sessions(answer: &Value) -> String {
         &[
             ("ID", &|session| text(session, "/id")),
             ("HOST", &|session| text(session, "/host")),
-            ("PORT GUID", &|session| text(session, "/identity")),
+            ("TRANSPORT", &|session| text(session, "/transport")),
+            ("IDENTITY", &|session| text(session, "/identity")),
             ("VOUCHED", &|session| text(session, "/vouched")),
-            ("VIA", &via),
+            ("PORTAL", &|session| text(session, "/login/portal/listen")),
             ("CHANNELS", &|session| {
                 list(session, "/channels").len().to_string()
             }),
@@ -72,43 +73,37 @@ fn sessions(answer: &Value) -> String {
     )
 }
 
-fn via(session: &Value) -> String {
-    format!(
-        "{} {}",
-        text(session, "/login/portal/protocol"),
-        text(session, "/login/portal/listen")
-    )
-}
-
 fn session(session: &Value) -> String {
-    let head = table::pairs([
+    let given = |name, pointer| match text(session, pointer) {
+        nothing if nothing == "-" => None,
+        something => Some((name, something)),
+    };
+    let identity = format!(
+        "{} ({})",
+        text(session, "/identity"),
+        text(session, "/vouched")
+    );
+    let portal = ["/login/portal/protocol", "/login/portal/listen"];
+    let always = [
         ("id", text(session, "/id")),
         ("host", text(session, "/host")),
-        (
-            "port GUID",
-            format!(
-                "{} ({})",
-                text(session, "/identity"),
-                text(session, "/vouched")
-            ),
-        ),
-        ("portal", via(session)),
-        (
-            "our port",
-            format!(
-                "{} ({})",
-                text(session, "/login/local"),
-                text(session, "/login/link_layer")
-            ),
-        ),
-        ("source GID", text(session, "/login/source_gid")),
-        ("address", text(session, "/login/address")),
-        (
-            "initiator port id",
-            text(session, "/login/initiator_port_id"),
-        ),
-        ("since", age(session, "/since_unix_ms")),
-    ]);
+        ("transport", text(session, "/transport")),
+        ("identity", identity),
+        ("portal", portal.map(|part| text(session, part)).join(" ")),
+    ];
+    // What a transport does not have is not shown.
+    let shown = [
+        given("our port", "/login/local"),
+        given("link layer", "/login/link_layer"),
+        given("source GID", "/login/source_gid"),
+        given("address", "/login/address"),
+        given("initiator port id", "/login/initiator_port_id"),
+        given("initiator name", "/login/initiator_name"),
+        given("ISID", "/login/isid"),
+    ];
+    let since = ("since", age(session, "/since_unix_ms"));
+    let rows = always.into_iter().chain(shown.into_iter().flatten());
+    let head = table::pairs(rows.chain([since]));
     let channels = table::list(
         list(session, "/channels"),
         &[

@@ -31,6 +31,7 @@ fn status(status: &Value) -> String {
                 text(status, "/target/ioc_guid")
             ),
         ),
+        ("iSCSI name", text(status, "/target/iqn")),
         ("configuration", text(status, "/config")),
         ("portals", of("/portals_listening", "/portals", "listening")),
         (

@@ -1,12 +1,13 @@
 //! From what stands in the file to a [`Config`]: every rule that spans more than one value. Pure but for the random
 //! identities of what has none yet.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use super::document::{Document, HostTable, LunTable, MapTable};
-use super::{Config, Host, Lun, Mapping, Naa, Name, Store, TargetIdentity};
-use crate::identity::Guid;
+use super::document::{Document, MapTable};
+use super::tables::{host, lun, no_random, target};
+use super::{Config, Mapping, Name, TargetIdentity};
+use crate::identity::{Guid, Iqn};
+use crate::portal::{Listen, Protocol};
 
 /// A step from a table to a value in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct Conflict {
     pub text: String,
 }
 
-fn conflict<const N: usize>(at: [Step; N], text: String) -> Conflict {
+pub(super) fn conflict<const N: usize>(at: [Step; N], text: String) -> Conflict {
     Conflict {
         at: at.into(),
         text,
@@ -58,14 +59,13 @@ impl Config {
     /// # Errors
     /// The first rule that does not hold; also when the kernel gives no random bytes.
     pub fn from_document(document: Document) -> Result<Self, Conflict> {
-        let target = match document.target {
-            Some(table) => TargetIdentity {
-                id_ext: table.id_ext,
-                ioc_guid: table.ioc_guid,
-            },
-            None => TargetIdentity::random().map_err(|error| no_random("target", error))?,
+        let mut config = match document.target {
+            Some(table) => target(table),
+            None => {
+                let made = TargetIdentity::random().map_err(|error| no_random("target", error))?;
+                Self::new(made)
+            }
         };
-        let mut config = Self::new(target);
         for (name, table) in document.lun {
             let lun = lun(&name, table)?;
             config.luns.insert(name, lun);
@@ -110,6 +110,9 @@ impl Config {
     pub fn check(&self) -> Result<(), Conflict> {
         self.check_luns()?;
         self.check_guids()?;
+        self.check_iqns()?;
+        self.check_secrets()?;
+        self.check_portals()?;
         self.check_maps()
             .map_err(|broken| conflict(["map".into()], broken.text))
     }
@@ -179,6 +182,77 @@ impl Config {
         Ok(())
     }
 
+    fn check_iqns(&self) -> Result<(), Conflict> {
+        let mut owners: BTreeMap<&Iqn, &Name> = BTreeMap::new();
+        for (name, host) in &self.hosts {
+            let at = || ["host".into(), name.into(), "iqns".into()];
+            for iqn in &host.iqns {
+                if *iqn == self.iscsi.target_name {
+                    return Err(conflict(
+                        at(),
+                        format!(
+                            "{iqn} is this target's own name, and stands under host {name}; expected the initiator's \
+                             name (Linux: /etc/iscsi/initiatorname.iscsi; ESXi: the storage adapter's properties)"
+                        ),
+                    ));
+                }
+                if let Some(other) = owners.insert(iqn, name) {
+                    return Err(conflict(
+                        at(),
+                        format!(
+                            "iSCSI name {iqn} is listed under host {other} and under host {name}; an initiator is one \
+                             machine: remove it from one of them"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A secret that both ends prove by proves nothing: an answer can be had by asking (RFC 7143 9.2.1).
+    fn check_secrets(&self) -> Result<(), Conflict> {
+        for (name, host) in &self.hosts {
+            if let Some(chap) = &host.chap
+                && let Some(target) = &chap.target
+                && target.secret == chap.initiator.secret
+            {
+                return Err(conflict(
+                    ["host".into(), name.into(), "mutual_chap".into()],
+                    format!(
+                        "host {name}: the secret of mutual CHAP is that of CHAP; RFC 7143 9.2.1 asks for two different \
+                         ones"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_portals(&self) -> Result<(), Conflict> {
+        for portal in &self.portals {
+            let of_device = matches!(portal.listen, Listen::InfiniBand(_));
+            if portal.protocol.is_iscsi() && of_device {
+                return Err(conflict(
+                    ["portal".into()],
+                    format!(
+                        "portal {portal}: {} listens on an IP address (10.0.0.1:3260), which over InfiniBand is IPoIB's",
+                        portal.protocol
+                    ),
+                ));
+            }
+            if portal.protocol == Protocol::Tcp && portal.fabric.is_some() {
+                return Err(conflict(
+                    ["portal".into()],
+                    format!(
+                        "portal {portal}: tcp is carried by no RDMA fabric; leave the fabric out"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn check_maps(&self) -> Result<(), BrokenMap> {
         let mut seen = BTreeMap::new();
         for (key @ (host, number), mapping) in &self.maps {
@@ -227,118 +301,4 @@ fn known<'a>(names: impl Iterator<Item = &'a Name>) -> String {
         Some((first, [])) => first.join(", "),
         Some((first, rest)) => format!("{} and {} more", first.join(", "), rest.len()),
     }
-}
-
-fn no_random(table: &str, error: getrandom::Error) -> Conflict {
-    conflict(
-        [table.into()],
-        format!("no identity could be made, since the kernel gives no random bytes: {error}"),
-    )
-}
-
-fn lun(name: &Name, table: LunTable) -> Result<Lun, Conflict> {
-    let at = |key: &str| ["lun".into(), name.into(), key.into()];
-    let (store, size) = store(name, &table)?;
-    if let Some(path) = store.path().filter(|path| !path.is_absolute()) {
-        return Err(conflict(
-            at(store.kind()),
-            format!(
-                "LUN {name}: expected an absolute path, came {}",
-                path.display()
-            ),
-        ));
-    }
-    if let Some(size) = size
-        && (size.0 == 0 || size.0 % u64::from(table.block_size.bytes()) != 0)
-    {
-        let key = if store.path().is_some() {
-            "size"
-        } else {
-            store.kind()
-        };
-        return Err(conflict(
-            at(key),
-            format!(
-                "LUN {name}: expected a size of one or more blocks of {} bytes, came {} bytes",
-                table.block_size.bytes(),
-                size.0
-            ),
-        ));
-    }
-    let naa = match table.naa {
-        Some(naa) => naa,
-        None => Naa::random().map_err(|error| no_random("lun", error))?,
-    };
-    Ok(Lun {
-        store,
-        size,
-        block_size: table.block_size,
-        read_only: table.read_only,
-        thin: table.thin,
-        write_cache: table.write_cache,
-        naa,
-        serial: table.serial.unwrap_or_else(|| naa.serial()),
-    })
-}
-
-type Sized = (Store, Option<super::ByteSize>);
-
-fn store(name: &Name, table: &LunTable) -> Result<Sized, Conflict> {
-    let path = |make: fn(PathBuf) -> Store, path: &Option<PathBuf>| {
-        path.clone().map(|path| (make(path), table.size))
-    };
-    let candidates: [Option<Sized>; 4] = [
-        path(Store::File, &table.file),
-        path(Store::Block, &table.block),
-        table.ram.map(|size| (Store::Ram, Some(size))),
-        table.null.map(|size| (Store::Null, Some(size))),
-    ];
-    let mut given: Vec<Sized> = candidates.into_iter().flatten().collect();
-    let at = ["lun".into(), name.into()];
-    match (given.pop(), given.is_empty()) {
-        (Some((store, _)), true) if store.path().is_none() && table.size.is_some() => {
-            Err(conflict(
-                at,
-                format!(
-                    "LUN {name}: expected the size as {0} = \"SIZE\", came size beside {0}",
-                    store.kind()
-                ),
-            ))
-        }
-        (Some(only), true) => Ok(only),
-        (None, _) => Err(conflict(
-            at,
-            format!("LUN {name}: expected one of file, block, ram, null, came none of them"),
-        )),
-        (Some((last, _)), false) => {
-            given.push((last, None));
-            let came: Vec<_> = given.iter().map(|(store, _)| store.kind()).collect();
-            Err(conflict(
-                at,
-                format!(
-                    "LUN {name}: expected one of file, block, ram, null, came {}",
-                    came.join(" and ")
-                ),
-            ))
-        }
-    }
-}
-
-fn host(name: &Name, table: HostTable) -> Result<Host, Conflict> {
-    let mut guids = BTreeSet::new();
-    for (index, guid) in table.guids.into_iter().enumerate() {
-        if !guids.insert(guid) {
-            return Err(conflict(
-                ["host".into(), name.into(), "guids".into(), index.into()],
-                format!("port GUID {guid} is listed twice under host {name}; remove one"),
-            ));
-        }
-    }
-    Ok(Host {
-        guids,
-        require: table.require,
-        addresses: table.addresses,
-        pkeys: table.pkeys,
-        ports: table.ports,
-    })
 }

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::scalar::{BlockSize, ByteSize, Name, Pkey, Require};
+use super::identity::PORTAL_GROUP_TAG;
+use super::scalar::{Alias, BlockSize, ByteSize, Name, Pkey, Require};
 use super::{Config, Host, Lun, Naa, Serial, Store};
-use crate::identity::{AddressRange, Guid};
-use crate::portal::HcaPort;
-use crate::portal::Portal;
+use crate::identity::chap::serialize_exposed;
+use crate::identity::{AddressRange, ChapAccount, Guid, Iqn, Secret};
+use crate::portal::{HcaPort, Portal};
 
 /// The whole file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -34,13 +35,25 @@ pub struct Document {
 }
 
 /// `[target]`.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TargetTable {
     /// Identifier extension.
     pub id_ext: Guid,
     /// I/O controller GUID.
     pub ioc_guid: Guid,
+    /// iSCSI name; made from `ioc_guid` when it is not there.
+    pub iqn: Option<Iqn>,
+    /// iSCSI alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Alias>,
+    /// Tag of the portal group.
+    #[serde(default = "portal_group_tag")]
+    pub portal_group_tag: u16,
+}
+
+fn portal_group_tag() -> u16 {
+    PORTAL_GROUP_TAG
 }
 
 /// `[lun.NAME]`: exactly one of `file`, `block`, `ram`, `null`.
@@ -87,6 +100,9 @@ pub struct HostTable {
     /// Port GUIDs.
     #[serde(default)]
     pub guids: Vec<Guid>,
+    /// iSCSI names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub iqns: Vec<Iqn>,
     /// `any` or `fabric`.
     #[serde(default)]
     pub require: Require,
@@ -99,6 +115,45 @@ pub struct HostTable {
     /// Ports of ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<HcaPort>,
+    /// What an iSCSI login proves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chap: Option<ChapTable>,
+    /// What the target proves in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutual_chap: Option<ChapTable>,
+}
+
+/// `[host.NAME.chap]` and `[host.NAME.mutual_chap]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChapTable {
+    /// User name.
+    pub user: String,
+    /// Secret; left out of what is shown.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_exposed"
+    )]
+    pub secret: Option<Secret>,
+}
+
+impl ChapTable {
+    fn of(account: &ChapAccount, secrets: Secrets) -> Self {
+        Self {
+            user: account.user.clone(),
+            secret: (secrets == Secrets::Included).then(|| account.secret.clone()),
+        }
+    }
+}
+
+/// Whether a document has the secrets of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// It is for the file, or somebody asked for them by name.
+    Included,
+    /// It is for showing.
+    LeftOut,
 }
 
 /// `[[map]]`.
@@ -128,18 +183,21 @@ impl Document {
     /// Whether the target and every logical unit has its identity.
     pub fn has_identities(&self) -> bool {
         let identified = |lun: &LunTable| lun.naa.is_some() && lun.serial.is_some();
-        self.target.is_some() && self.lun.values().all(identified)
+        let named = |target: &TargetTable| target.iqn.is_some();
+        self.target.as_ref().is_some_and(named) && self.lun.values().all(identified)
     }
-}
 
-impl From<&Config> for Document {
-    fn from(config: &Config) -> Self {
+    /// The document of a configuration.
+    pub fn of(config: &Config, secrets: Secrets) -> Self {
         let named = |(name, lun): (&Name, &Lun)| (name.clone(), LunTable::from(lun));
-        let host = |(name, host): (&Name, &Host)| (name.clone(), HostTable::from(host));
+        let host = |(name, host): (&Name, &Host)| (name.clone(), HostTable::of(host, secrets));
         Self {
             target: Some(TargetTable {
                 id_ext: config.target.id_ext,
                 ioc_guid: config.target.ioc_guid,
+                iqn: Some(config.iscsi.target_name.clone()),
+                alias: config.iscsi.target_alias.clone(),
+                portal_group_tag: config.iscsi.portal_group_tag,
             }),
             portal: config.portals.iter().cloned().collect(),
             lun: config.luns.iter().map(named).collect(),
@@ -183,14 +241,19 @@ impl From<&Lun> for LunTable {
     }
 }
 
-impl From<&Host> for HostTable {
-    fn from(host: &Host) -> Self {
+impl HostTable {
+    fn of(host: &Host, secrets: Secrets) -> Self {
+        let chap = host.chap.as_ref();
+        let mutual = chap.and_then(|chap| chap.target.as_ref());
         Self {
             guids: host.guids.iter().copied().collect(),
+            iqns: host.iqns.iter().cloned().collect(),
             require: host.require,
             addresses: host.addresses.clone(),
             pkeys: host.pkeys.clone(),
             ports: host.ports.clone(),
+            chap: chap.map(|chap| ChapTable::of(&chap.initiator, secrets)),
+            mutual_chap: mutual.map(|account| ChapTable::of(account, secrets)),
         }
     }
 }

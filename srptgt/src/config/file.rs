@@ -2,13 +2,16 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Config, Document, TargetIdentity, parse};
+use super::{Config, Document, Secrets, TargetIdentity, parse};
 
 /// Larger files are not ours.
 const MAX_BYTES: u64 = 16 << 20;
+
+/// What a file with secrets must not allow: that others than its owner and its group read or write it.
+const OTHERS: u32 = 0o006;
 
 const HEADER: &str = "\
 # The configuration of srptgt. The daemon writes this file at every change: comments are not kept.
@@ -45,6 +48,17 @@ pub enum ConfigFileError {
         /// The file.
         path: PathBuf,
     },
+    /// Everybody may read the secrets in the file.
+    #[error(
+        "{path} has CHAP secrets and its mode {mode:04o} lets every user of this machine read or change them; \
+         chmod 600 {path}, and give the hosts new secrets if somebody may have read them"
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The configuration has no text.
     #[error("the configuration cannot be written as TOML: {0}")]
     Text(#[from] toml::ser::Error),
@@ -79,22 +93,32 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigFileError`].
     pub fn load(&self) -> Result<(Config, bool), ConfigFileError> {
-        let Some(text) = self.read()? else {
+        let Some((text, mode)) = self.read()? else {
             return Ok((Config::new(TargetIdentity::random()?), false));
         };
-        parse::parse(&text).map_err(|refusal| ConfigFileError::Refused {
+        let loaded = parse::parse(&text).map_err(|refusal| ConfigFileError::Refused {
             path: self.path.clone(),
             line: refusal.line,
             text: refusal.text,
-        })
+        })?;
+        // Who put secrets where everybody reads them has to hear of it, not only the log: they are spent.
+        if loaded.0.has_secrets() && mode & OTHERS != 0 {
+            return Err(ConfigFileError::Exposed {
+                path: self.path.clone(),
+                mode: mode & 0o777,
+            });
+        }
+        Ok(loaded)
     }
 
-    fn read(&self) -> Result<Option<String>, ConfigFileError> {
+    fn read(&self) -> Result<Option<(String, u32)>, ConfigFileError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io("opening it", error)),
         };
+        let metadata = file.metadata();
+        let mode = metadata.map_err(|error| self.io("reading its mode", error))?;
         let mut text = String::new();
         let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
         read.map_err(|error| self.io("reading it", error))?;
@@ -103,7 +127,7 @@ impl ConfigFile {
                 path: self.path.clone(),
             });
         }
-        Ok(Some(text))
+        Ok(Some((text, mode.permissions().mode())))
     }
 
     /// Writes it: a new file beside it, synced, takes its place, and the folder is synced. What an interrupted
@@ -118,7 +142,7 @@ impl ConfigFile {
         };
         fs::create_dir_all(folder).map_err(|error| self.io("making its folder", error))?;
         let new = self.new_path();
-        self.write_new(&new, &to_toml(config)?)
+        self.write_new(&new, &to_toml(config, Secrets::Included)?)
             .map_err(|error| self.io("writing the new file beside it", error))?;
         fs::rename(&new, &self.path)
             .map_err(|error| self.io("putting the new file in its place", error))?;
@@ -161,7 +185,7 @@ impl ConfigFile {
 ///
 /// # Errors
 /// A path that is not UTF-8, which no configuration from a file or from the API has.
-pub fn to_toml(config: &Config) -> Result<String, toml::ser::Error> {
-    let body = toml::to_string(&Document::from(config))?;
+pub fn to_toml(config: &Config, secrets: Secrets) -> Result<String, toml::ser::Error> {
+    let body = toml::to_string(&Document::of(config, secrets))?;
     Ok(format!("{HEADER}{body}"))
 }

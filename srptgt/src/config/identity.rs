@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::TargetIdentity;
 use super::scalar::ScalarError;
+use super::{IscsiSettings, TargetIdentity};
 use crate::as_text::serde_as_text;
-use crate::identity::Guid;
+use crate::identity::{Guid, Iqn};
 
 /// The company id of the designators that are made here. Its universal/local bit is set, so it is nobody's.
 const LOCAL_COMPANY_ID: u128 = 0x02_53_52;
@@ -111,6 +111,23 @@ impl TargetIdentity {
     }
 }
 
+/// The naming authority of the target names that are made here (RFC 7143 4.2.7.4).
+const NAMING_AUTHORITY: &str = "iqn.2026-11.io.srptgt";
+
+/// The portal group that all portals are in.
+pub(super) const PORTAL_GROUP_TAG: u16 = 1;
+
+impl IscsiSettings {
+    /// What a target is called that was not given another name: its `ioc_guid` makes the name its own.
+    pub fn of(target: &TargetIdentity) -> Self {
+        Self {
+            target_name: Iqn::of_authority(NAMING_AUTHORITY, target.ioc_guid),
+            target_alias: None,
+            portal_group_tag: PORTAL_GROUP_TAG,
+        }
+    }
+}
+
 fn local_eui64() -> Result<Guid, getrandom::Error> {
     loop {
         let value = getrandom::u64()? >> 8 | 0x02 << 56;
@@ -160,6 +177,15 @@ mod tests {
         for bad in ["", "a b", "é", &"x".repeat(37)] {
             assert!(bad.parse::<Serial>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_targets_name_is_a_name_and_follows_its_guid() {
+        let target = TargetIdentity::random().unwrap();
+        let name = IscsiSettings::of(&target).target_name;
+        assert_eq!(name.as_str().parse(), Ok(name.clone()));
+        let digits = format!("{:016x}", target.ioc_guid.value());
+        assert_eq!(name.as_str(), format!("iqn.2026-11.io.srptgt:{digits}"));
     }
 
     #[test]

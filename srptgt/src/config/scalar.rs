@@ -77,6 +77,38 @@ impl fmt::Debug for Name {
     }
 }
 
+/// TargetAlias (RFC 7143 13.7): UTF-8 text in one line, 1 to 255 bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Alias(String);
+
+impl Alias {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Alias {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let good = (1..=255).contains(&text.len()) && !text.contains(char::is_control);
+        good.then(|| Self(text.to_owned())).ok_or_else(|| {
+            ScalarError::new(
+                text,
+                "a target alias",
+                "1 to 255 bytes of text without control characters",
+            )
+        })
+    }
+}
+
+impl fmt::Display for Alias {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// A number of bytes. Its text has a power of 1,024 as unit.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ByteSize(pub u64);
@@ -279,7 +311,7 @@ impl fmt::Display for Require {
     }
 }
 
-serde_as_text!(Name, ByteSize, Pkey, Require);
+serde_as_text!(Name, Alias, ByteSize, Pkey, Require);
 
 #[cfg(test)]
 mod tests {

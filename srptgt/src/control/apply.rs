@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use target_core::logical_unit::LogicalUnit;
 
-use crate::config::{ByteSize, Config, Name};
+use crate::access::Access;
+use crate::config::{ByteSize, Config, IscsiSettings, Name};
 use crate::portal::{Endpoint, Portal};
 use crate::worker_link::{LunChange, Request};
 
@@ -29,7 +30,8 @@ enum Undo {
     Capacity(Arc<LogicalUnit>, u64),
     Switches(Arc<LogicalUnit>, bool, bool),
     RemovePortal(Portal),
-    Access(Arc<crate::access::Access>),
+    Access(Arc<Access>),
+    Iscsi(Arc<IscsiSettings>),
 }
 
 /// A change under way; its control plane's `changing` is held.
@@ -104,6 +106,7 @@ impl<'a> Change<'a> {
         for name in &plan.switched {
             self.switch(name).await?;
         }
+        self.set_iscsi().await?;
         for portal in &plan.opened {
             let endpoints = self.listen(portal).await?;
             self.undo.push(Undo::RemovePortal(portal.clone()));
@@ -130,6 +133,7 @@ impl<'a> Change<'a> {
                 self.note_lun(&name, fault);
             }
         }
+        self.set_iscsi().await?;
         for portal in self.missing_portals() {
             let heard = self.listen(&portal).await;
             self.note_portal(portal, heard);
@@ -290,6 +294,22 @@ impl<'a> Change<'a> {
             .await??)
     }
 
+    /// Comes before the portals, whose first login may follow at once.
+    async fn set_iscsi(&mut self) -> Result<(), Fault> {
+        let wanted = &self.next.config.iscsi;
+        if self.next.iscsi.as_deref() == Some(wanted) {
+            return Ok(());
+        }
+        let settings = Arc::new(wanted.clone());
+        let before = self.next.iscsi.replace(settings.clone());
+        self.undo.extend(before.map(Undo::Iscsi));
+        Ok(self
+            .control
+            .link
+            .ask(|reply| Request::SetIscsi { settings, reply })
+            .await?)
+    }
+
     async fn set_access(&mut self) -> Result<(), Fault> {
         let access = self.next.compile_access();
         if access == *self.next.access {
@@ -334,6 +354,10 @@ impl<'a> Change<'a> {
             Undo::RemovePortal(portal) => {
                 link.ask(|reply| Request::RemovePortal { portal, reply })
                     .await?;
+            }
+            Undo::Iscsi(settings) => {
+                link.ask(|reply| Request::SetIscsi { settings, reply })
+                    .await?
             }
             Undo::Access(access) => {
                 link.ask(|reply| Request::SetAccess { access, reply })

@@ -1,5 +1,7 @@
 //! From hosts and maps to the [`Access`] that the worker asks. Pure.
 
+use std::sync::Arc;
+
 use crate::access::{Access, Host, MappedLun};
 use crate::config::{self, Config, Name, Require};
 
@@ -8,8 +10,8 @@ pub(crate) fn access(config: &Config, online: impl Fn(&Name) -> bool) -> Access 
     let host = |(name, host): (&Name, &config::Host)| Host {
         name: name.shared(),
         guids: host.guids.iter().copied().collect(),
-        iqns: Vec::new(),
-        chap: None,
+        iqns: host.iqns.iter().cloned().collect(),
+        chap: host.chap.clone().map(Arc::new),
         require_fabric: host.require == Require::Fabric,
         addresses: host.addresses.clone(),
         pkeys: host.pkeys.iter().map(|pkey| pkey.0).collect(),
@@ -28,5 +30,6 @@ pub(crate) fn access(config: &Config, online: impl Fn(&Name) -> bool) -> Access 
             })
             .collect(),
     };
-    Access::new(config.hosts.iter().map(host).collect())
+    let hosts = config.hosts.iter().map(host).collect();
+    Access::new(hosts).of_target(config.iscsi.target_name.clone())
 }

@@ -1,12 +1,16 @@
 //! What each request makes of a configuration. Pure: nothing is opened, asked or written here.
+//! Hosts and their CHAP accounts have files of their own.
 
 use crate::config::document::LunTable;
-use crate::config::{ByteSize, Config, Document, Host, Lun, Mapping, Name};
-use crate::identity::{Guid, ParsedGuid, ibstat};
-use crate::portal::Portal;
+use crate::config::{ByteSize, Config, Document, Host, Lun, Mapping, Name, Secrets};
+use crate::identity::ParsedIqn;
+use crate::portal::{Listen, Portal, Protocol};
 
 use super::fault::Fault;
-use super::request::{HostEdit, LunSet, MapAdd};
+use super::request::{LunSet, MapAdd, TargetSet};
+
+mod chap;
+mod host;
 
 /// Sentences for the operator about what was done.
 pub(super) type Notes = Vec<String>;
@@ -24,7 +28,7 @@ impl Config {
     pub(crate) fn host(&self, name: &Name) -> Result<&Host, Fault> {
         self.hosts.get(name).ok_or_else(|| {
             Fault::not_found(format!("there is no host {name}")).fix(format!(
-                "srptgt host list shows what there is; srptgt host add {name} --guid GUID makes it"
+                "srptgt host list shows what there is; srptgt host add {name} --guid GUID, or --iqn IQN, makes it"
             ))
         })
     }
@@ -34,7 +38,7 @@ impl Config {
             return Err(Fault::conflict(format!("there is a LUN {name} already"))
                 .fix(format!("choose another name, or: srptgt lun show {name}")));
         }
-        let mut document = Document::from(&*self);
+        let mut document = Document::of(self, Secrets::Included);
         document.lun.insert(name.clone(), table);
         *self = Config::from_document(document)?;
         Ok(())
@@ -88,92 +92,6 @@ impl Config {
         self.maps.retain(|_, mapping| mapping.lun != *name);
         self.luns.remove(name);
         Ok(kept.into_iter().collect())
-    }
-
-    pub(crate) fn add_host(&mut self, name: &Name, edit: &HostEdit) -> Result<Notes, Fault> {
-        if self.hosts.contains_key(name) {
-            return Err(
-                Fault::conflict(format!("there is a host {name} already")).fix(format!(
-                    "srptgt host set {name} --guid GUID adds a port to it"
-                )),
-            );
-        }
-        self.hosts.insert(name.clone(), Host::default());
-        let mut notes = self.set_host(name, edit)?;
-        if self
-            .hosts
-            .get(name)
-            .is_some_and(|host| host.guids.is_empty())
-        {
-            notes.push(format!("no port GUID is listed yet, so nobody comes in as {name}: srptgt host set {name} --guid GUID"));
-        }
-        Ok(notes)
-    }
-
-    pub(crate) fn set_host(&mut self, name: &Name, edit: &HostEdit) -> Result<Notes, Fault> {
-        self.host(name)?;
-        let (added, mut notes) = guids(edit)?;
-        for guid in added {
-            notes.extend(self.list_guid(name, guid)?);
-        }
-        let Some(host) = self.hosts.get_mut(name) else {
-            return Ok(notes);
-        };
-        for text in &edit.remove_guids {
-            let guid = text.parse::<Guid>().map_err(Fault::invalid)?;
-            if !host.guids.remove(&guid) {
-                return Err(
-                    Fault::not_found(format!("host {name} does not list {guid}"))
-                        .fix(format!("srptgt host show {name} shows what it lists")),
-                );
-            }
-        }
-        host.require = edit.require.unwrap_or(host.require);
-        host.addresses = edit
-            .addresses
-            .clone()
-            .unwrap_or_else(|| host.addresses.clone());
-        host.pkeys = edit.pkeys.clone().unwrap_or_else(|| host.pkeys.clone());
-        host.ports = edit.ports.clone().unwrap_or_else(|| host.ports.clone());
-        Ok(notes)
-    }
-
-    /// Lists a GUID under a host that exists.
-    fn list_guid(&mut self, name: &Name, guid: Guid) -> Result<Option<String>, Fault> {
-        match self.host_with(guid) {
-            Some(owner) if owner == name => return Ok(Some(format!("{guid} was listed already"))),
-            Some(owner) => {
-                return Err(Fault::conflict(format!(
-                    "port GUID {guid} is listed under host {owner}, and a port is in one machine"
-                ))
-                .fix(format!(
-                    "if it moved: srptgt host set {owner} --remove-guid {guid}, then this again"
-                )));
-            }
-            None => {}
-        }
-        if let Some(host) = self.hosts.get_mut(name) {
-            host.guids.insert(guid);
-        }
-        Ok(None)
-    }
-
-    pub(crate) fn remove_host(&mut self, name: &Name, force: bool) -> Result<(), Fault> {
-        self.host(name)?;
-        let mapped: Vec<_> = self
-            .maps_of(name)
-            .map(|(_, mapping)| mapping.lun.to_string())
-            .collect();
-        if !mapped.is_empty() && !force {
-            return Err(
-                Fault::conflict(format!("host {name} sees {}", mapped.join(", "))).fix(format!(
-                    "srptgt unmap LUN --host {name} first, or srptgt host remove {name} --force"
-                )),
-            );
-        }
-        self.maps.retain(|(host, _), _| host != name);
-        self.hosts.remove(name);
-        Ok(())
     }
 
     /// Maps, and returns the LUN number.
@@ -239,6 +157,15 @@ impl Config {
         Ok(number)
     }
 
+    /// The portal, or what to type.
+    pub(crate) fn portal(&self, protocol: Protocol, listen: &Listen) -> Result<&Portal, Fault> {
+        let is_meant = |portal: &&Portal| portal.protocol == protocol && portal.listen == *listen;
+        self.portals.iter().find(is_meant).ok_or_else(|| {
+            Fault::not_found(format!("there is no portal {protocol} {listen}"))
+                .fix("srptgt portal list shows what there is")
+        })
+    }
+
     pub(crate) fn add_portal(&mut self, portal: &Portal) -> Result<(), Fault> {
         if !self
             .portals
@@ -254,6 +181,29 @@ impl Config {
         )
     }
 
+    pub(crate) fn set_target(&mut self, set: &TargetSet) -> Result<Notes, Fault> {
+        let mut notes = Notes::new();
+        if let Some(text) = &set.iqn {
+            let parsed: ParsedIqn = text.parse().map_err(Fault::invalid)?;
+            notes.extend(parsed.note);
+            if parsed.iqn != self.iscsi.target_name {
+                notes.push(format!(
+                    "sessions go on; initiators that log in again ask for the old name, {}, until they discover anew",
+                    self.iscsi.target_name
+                ));
+            }
+            self.iscsi.target_name = parsed.iqn;
+        }
+        match set.alias.as_deref() {
+            None => {}
+            Some("") => self.iscsi.target_alias = None,
+            Some(alias) => self.iscsi.target_alias = Some(alias.parse()?),
+        }
+        let tag = set.portal_group_tag;
+        self.iscsi.portal_group_tag = tag.unwrap_or(self.iscsi.portal_group_tag);
+        Ok(notes)
+    }
+
     pub(crate) fn remove_portal(&mut self, portal: &Portal) -> Result<(), Fault> {
         let before = self.portals.len();
         self.portals.retain(|known| !known.is_at_place_of(portal));
@@ -263,21 +213,6 @@ impl Config {
         Err(Fault::not_found(format!("there is no portal {portal}"))
             .fix("srptgt portal list shows what there is"))
     }
-}
-
-/// The GUIDs that an edit adds, in order, with what is to be said about their forms.
-fn guids(edit: &HostEdit) -> Result<(Vec<Guid>, Notes), Fault> {
-    let (mut found, mut notes) = (Vec::new(), Notes::new());
-    for text in &edit.guids {
-        let parsed: ParsedGuid = text.parse().map_err(Fault::invalid)?;
-        found.push(parsed.guid);
-        notes.extend(parsed.note);
-    }
-    for text in &edit.ibstat {
-        let ports = ibstat::ports(text).map_err(Fault::invalid)?;
-        found.extend(ports.iter().map(|port| port.guid));
-    }
-    Ok((found, notes))
 }
 
 #[cfg(test)]

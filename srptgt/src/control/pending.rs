@@ -1,11 +1,12 @@
 //! Refused logins, each initiator once, with the command that would admit it. Pure: time is an argument.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use crate::access::{Access, LoginIdentity, Refused};
-use crate::identity::Guid;
+use crate::access::{Access, Identity, LoginIdentity, RefusalReason, Refused};
+use crate::identity::Id128;
 use crate::worker_link::{Refusal, unix_ms};
 
 /// Initiators that are remembered; the one that knocked longest ago goes first.
@@ -17,8 +18,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// An initiator that was refused.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry {
-    /// The GUID that counts, when the login showed one.
-    pub(crate) guid: Option<Guid>,
+    /// The GUID or the iSCSI name that counts, when the login showed one.
+    pub(crate) identity: Option<Identity>,
     /// The last refusal.
     #[serde(flatten)]
     pub(crate) refused: Refused,
@@ -37,7 +38,7 @@ pub(crate) struct Entry {
 impl Entry {
     fn new(refusal: Refusal) -> Self {
         Self {
-            guid: refusal.login.guid().map(|(guid, _)| guid),
+            identity: refusal.login.identity(),
             refused: refusal.refused,
             count: 1,
             first: refusal.when,
@@ -107,10 +108,11 @@ impl Pending {
     /// Forgets who would be admitted now, and says to the others what holds now.
     pub(crate) fn review(&mut self, access: &Access) {
         self.entries.retain_mut(|entry| {
-            let decided_by_access = entry.refused.reason.is_of_access();
+            let reason = entry.refused.reason;
             match access.admit(&entry.login) {
-                Ok(_) => !decided_by_access,
-                Err(refused) if decided_by_access => {
+                Ok(admitted) if reason == RefusalReason::ChapFailed => admitted.chap.is_some(),
+                Ok(_) => !reason.is_of_access(),
+                Err(refused) if reason.is_of_access() => {
                     entry.refused = refused;
                     true
                 }
@@ -131,23 +133,34 @@ impl Pending {
         self.entries.len()
     }
 
-    /// A GUID on the same card as `guid` that was refused, when `guid` itself was not.
-    pub(crate) fn neighbour(&self, guid: Guid) -> Option<Guid> {
-        let mut guids = self.entries.iter().filter_map(|entry| entry.guid);
-        if guids.clone().any(|known| known == guid) {
+    /// Whether this one was refused.
+    pub(crate) fn knocked(&self, identity: &Identity) -> bool {
+        self.identities().any(|known| known == identity)
+    }
+
+    /// What was refused and is nearly `identity`, when that itself was not: a GUID on the same card, or a name that
+    /// differs in one character.
+    pub(crate) fn near(&self, identity: &Identity) -> Option<Identity> {
+        if self.knocked(identity) {
             return None;
         }
-        guids.find(|known| {
-            guid.distance_on_card(*known).is_some() || guid.inverted() == Some(*known)
-        })
+        self.identities()
+            .find(|known| known.is_near(identity))
+            .cloned()
+    }
+
+    fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.identity.as_ref())
     }
 }
 
-/// What makes two logins the same initiator: its GUID; without one, where it comes from.
-fn key(login: &LoginIdentity) -> (Option<Guid>, Option<crate::identity::Id128>) {
-    match login.guid() {
-        Some((guid, _)) => (Some(guid), None),
-        None => (None, login.source_gid),
+/// What makes two logins the same initiator: its identity; without one, where it comes from.
+fn key(login: &LoginIdentity) -> (Option<Identity>, Option<Id128>, Option<IpAddr>) {
+    match login.identity() {
+        Some(identity) => (Some(identity), None, None),
+        None => (None, login.source_gid, login.address),
     }
 }
 

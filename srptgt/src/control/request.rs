@@ -5,7 +5,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ByteSize, Name, Pkey, Require};
-use crate::identity::AddressRange;
+use crate::identity::chap::serialize_exposed;
+use crate::identity::{AddressRange, Secret};
 use crate::portal::HcaPort;
 
 /// Changes to a logical unit; what is left out stays.
@@ -50,7 +51,25 @@ pub struct HostEdit {
     /// Port GUIDs to remove, in any form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub remove_guids: Vec<String>,
-    /// Who must vouch for a GUID.
+    /// iSCSI names to add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub iqns: Vec<String>,
+    /// iSCSI names to remove.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove_iqns: Vec<String>,
+    /// What an iSCSI login proves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chap: Option<ChapEdit>,
+    /// What the target proves in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutual_chap: Option<ChapEdit>,
+    /// Admit it without CHAP.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_chap: bool,
+    /// Prove nothing to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_mutual_chap: bool,
+    /// Who must vouch for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub require: Option<Require>,
     /// Where it may come from; an empty list is anywhere.
@@ -62,6 +81,37 @@ pub struct HostEdit {
     /// By which of our ports; an empty list is any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<HcaPort>>,
+}
+
+/// A CHAP account, or changes to one; what is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChapEdit {
+    /// User name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Secret.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "serialize_exposed"
+    )]
+    pub secret: Option<Secret>,
+}
+
+/// Other names for the target over iSCSI; what is left out stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSet {
+    /// Its iSCSI name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iqn: Option<String>,
+    /// Its alias; an empty text takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
+    /// Tag of its portal group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub portal_group_tag: Option<u16>,
 }
 
 /// A map.
@@ -84,8 +134,9 @@ pub struct MapAdd {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Allow {
-    /// Port GUID in any form.
-    pub guid: String,
+    /// Port GUID in any form, or iSCSI name.
+    #[serde(alias = "guid")]
+    pub identity: String,
     /// The host that gets it; made when there is none.
     pub host: Name,
 }
@@ -97,4 +148,13 @@ pub struct Removal {
     /// Take its maps away too.
     #[serde(default)]
     pub force: bool,
+}
+
+/// What an export has.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Export {
+    /// CHAP secrets too.
+    #[serde(default)]
+    pub secrets: bool,
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::access::Access;
-use crate::config::{Config, Name};
+use crate::config::{Config, IscsiSettings, Name};
 use crate::portal::{Endpoint, Portal};
 
 use super::compile;
@@ -20,8 +20,10 @@ pub(crate) struct State {
     pub(crate) luns: BTreeMap<Name, Result<Served, Fault>>,
     /// For each configured portal: what initiators dial, or why it does not listen.
     pub(crate) portals: BTreeMap<Portal, Result<Vec<Endpoint>, Fault>>,
-    /// What the worker has.
+    /// Who may come in, as the worker has it.
     pub(crate) access: Arc<Access>,
+    /// What the target is called over iSCSI, as the worker has it.
+    pub(crate) iscsi: Option<Arc<IscsiSettings>>,
 }
 
 impl State {
@@ -32,6 +34,7 @@ impl State {
             luns: BTreeMap::new(),
             portals: BTreeMap::new(),
             access: Arc::default(),
+            iscsi: None,
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::config::{Config, Host, Lun, Name, Pkey, Require, TargetIdentity};
-use crate::identity::{AddressRange, Guid};
-use crate::portal::{Endpoint, FabricKind, HcaPort, Listen, Portal, Protocol};
+use crate::config::{Config, Host, IscsiSettings, Lun, Name, Pkey, Require, TargetIdentity};
+use crate::identity::{AddressRange, ChapAccount, Guid, Iqn};
+use crate::portal::{Endpoint, FabricKind, HcaPort, Iscsiadm, Listen, Portal, Protocol};
 use crate::worker_link::{Counters, unix_ms};
 
 use super::fault::Fault;
@@ -154,6 +154,24 @@ fn maps_of(config: &Config, host: &Name) -> Vec<MapView> {
         .collect()
 }
 
+/// A CHAP account, without its secret.
+#[derive(Clone, Debug, Serialize)]
+pub struct ChapView {
+    /// User name.
+    pub user: String,
+    /// `set`.
+    pub secret: &'static str,
+}
+
+impl ChapView {
+    fn of(account: &ChapAccount) -> Self {
+        Self {
+            user: account.user.clone(),
+            secret: "set",
+        }
+    }
+}
+
 /// A host.
 #[derive(Clone, Debug, Serialize)]
 pub struct HostView {
@@ -161,7 +179,13 @@ pub struct HostView {
     pub name: Name,
     /// Its port GUIDs.
     pub guids: Vec<Guid>,
-    /// Who must vouch for them.
+    /// Its iSCSI names.
+    pub iqns: Vec<Iqn>,
+    /// What its iSCSI logins prove.
+    pub chap: Option<ChapView>,
+    /// What the target proves to it in turn.
+    pub mutual_chap: Option<ChapView>,
+    /// Who must vouch for it.
     pub require: Require,
     /// Where it may come from.
     pub addresses: Vec<AddressRange>,
@@ -174,9 +198,14 @@ pub struct HostView {
 }
 
 pub(crate) fn host(config: &Config, name: &Name, host: &Host) -> HostView {
+    let chap = host.chap.as_ref();
+    let mutual = chap.and_then(|chap| chap.target.as_ref());
     HostView {
         name: name.clone(),
         guids: host.guids.iter().copied().collect(),
+        iqns: host.iqns.iter().cloned().collect(),
+        chap: chap.map(|chap| ChapView::of(&chap.initiator)),
+        mutual_chap: mutual.map(ChapView::of),
         require: host.require,
         addresses: host.addresses.clone(),
         pkeys: host.pkeys.clone(),
@@ -208,17 +237,43 @@ pub struct EndpointView {
     /// The address.
     #[serde(flatten)]
     pub endpoint: Endpoint,
-    /// The line for `add_target` of a Linux initiator.
-    pub add_target: String,
+    /// SRP: the line for `add_target` of a Linux initiator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_target: Option<String>,
+    /// iSCSI: target name and address, `iqn…@10.0.0.1:3260`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dial: Option<String>,
+    /// iSCSI: what an open-iscsi initiator types.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iscsiadm: Option<Iscsiadm>,
+}
+
+impl EndpointView {
+    fn new(config: &Config, protocol: Protocol, endpoint: &Endpoint) -> Self {
+        let (target, name) = (&config.target, &config.iscsi.target_name);
+        let mut view = Self {
+            endpoint: endpoint.clone(),
+            add_target: None,
+            dial: None,
+            iscsiadm: None,
+        };
+        match endpoint {
+            Endpoint::Ip(address) if protocol.is_iscsi() => {
+                view.dial = Some(format!("{name}@{address}"));
+                view.iscsiadm = Some(Iscsiadm::new(protocol, name, *address));
+            }
+            _ => {
+                let line = endpoint.add_target(target.id_ext.value(), target.ioc_guid.value());
+                view.add_target = Some(line);
+            }
+        }
+        view
+    }
 }
 
 pub(crate) fn portal(state: &State, portal: &Portal) -> PortalView {
     let heard = state.portals.get(portal);
-    let target = state.config.target;
-    let view = |endpoint: &Endpoint| EndpointView {
-        endpoint: endpoint.clone(),
-        add_target: endpoint.add_target(target.id_ext.value(), target.ioc_guid.value()),
-    };
+    let view = |endpoint: &Endpoint| EndpointView::new(&state.config, portal.protocol, endpoint);
     PortalView {
         protocol: portal.protocol,
         listen: portal.listen.clone(),
@@ -236,6 +291,24 @@ pub(crate) fn portal(state: &State, portal: &Portal) -> PortalView {
 #[serde(transparent)]
 pub struct PendingView(pub(crate) Entry);
 
+/// What the target is called.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetView {
+    /// Over SRP.
+    #[serde(flatten)]
+    pub identity: TargetIdentity,
+    /// Over iSCSI.
+    #[serde(flatten)]
+    pub iscsi: IscsiSettings,
+}
+
+pub(crate) fn target(config: &Config) -> TargetView {
+    TargetView {
+        identity: config.target,
+        iscsi: config.iscsi.clone(),
+    }
+}
+
 /// The summary.
 #[derive(Clone, Debug, Serialize)]
 pub struct StatusView {
@@ -249,7 +322,7 @@ pub struct StatusView {
     /// The configuration file.
     pub config: PathBuf,
     /// What the target is called.
-    pub target: TargetIdentity,
+    pub target: TargetView,
     /// Logical units that are served.
     pub luns_online: usize,
     /// Logical units that are configured.
@@ -316,14 +389,14 @@ pub(crate) fn problems(state: &State, pending: usize) -> Vec<Problem> {
     if config.portals.is_empty() {
         found.push(Problem::new(
             "nothing listens",
-            "srptgt portal add srp ADDRESS:5555",
+            "srptgt portal add srp ADDRESS:5555, iser ADDRESS or tcp ADDRESS",
         ));
     }
     for (name, host) in &config.hosts {
-        if host.guids.is_empty() {
+        if host.is_anonymous() {
             found.push(Problem::new(
-                format!("host {name} lists no port GUID"),
-                format!("srptgt host set {name} --guid GUID"),
+                format!("host {name} lists no port GUID and no iSCSI name"),
+                format!("srptgt host set {name} --guid GUID, or --iqn IQN"),
             ));
         }
         if config.maps_of(name).next().is_none() {

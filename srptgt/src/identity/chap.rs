@@ -5,6 +5,9 @@
 
 use std::fmt;
 
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serializer};
+
 /// Shortest secret, in bytes: 96 bits (RFC 7143 9.2.1).
 const MIN_SECRET_BYTES: usize = 12;
 /// Longest secret, in bytes; no initiator that is known takes a longer one.
@@ -79,6 +82,69 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("set")
     }
+}
+
+/// Writes a secret where it has to stand: in the configuration file, and in what the command line sends the daemon.
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize_exposed<S: Serializer>(
+    secret: &Option<Secret>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match secret {
+        Some(secret) => serializer.serialize_str(secret.expose()),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Secretive)
+    }
+}
+
+/// Takes text and refuses the rest without repeating it, as errors of serde would.
+struct Secretive;
+
+impl Visitor<'_> for Secretive {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a CHAP secret as text in quotes")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Secret, E> {
+        Secret::new(text).map_err(E::custom)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Secret, E> {
+        Err(not_text())
+    }
+}
+
+fn not_text<E: Error>() -> E {
+    E::custom("expected a CHAP secret as text in quotes, came another kind of value")
 }
 
 /// A name and its secret.
@@ -157,6 +223,23 @@ mod tests {
         for bad in ["", "a\nb", "ä", &"x".repeat(256)] {
             assert!(ChapAccount::new(bad, secret()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_repeated() {
+        for text in [
+            "123456789012345",
+            "-123456789012345",
+            "1234567890.12345",
+            "true",
+            "[1]",
+        ] {
+            let error = serde_json::from_str::<Secret>(text)
+                .unwrap_err()
+                .to_string();
+            assert!(!error.contains("12345"), "{error}");
+        }
+        assert!(serde_json::from_str::<Secret>("\"twelve bytes\"").is_ok());
     }
 
     proptest! {

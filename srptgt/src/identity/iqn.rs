@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
+use super::Guid;
 use crate::as_text::serde_as_text;
 
 /// Longest name, in bytes (RFC 7143 4.2.7.1).
@@ -21,6 +22,11 @@ pub const ACCEPTED_FORMS: &str = "iqn.YYYY-MM.REVERSED-DOMAIN[:ANYTHING] (iqn.19
 pub struct Iqn(String);
 
 impl Iqn {
+    /// A name that a naming authority (`iqn.YYYY-MM.domain`) gives what has this GUID.
+    pub(crate) fn of_authority(authority: &'static str, guid: Guid) -> Self {
+        Self(format!("{authority}:{:016x}", guid.value()))
+    }
+
     /// The name as it travels.
     pub fn as_str(&self) -> &str {
         &self.0

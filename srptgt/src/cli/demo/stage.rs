@@ -172,7 +172,7 @@ impl Stage {
         let (ds1, esx02, port_guid) = (name("ds1")?, name("esx02")?, guid(STRANGER_GUID)?);
         let control = self.target.control();
         let allow = Allow {
-            guid: port_guid.to_string(),
+            identity: port_guid.to_string(),
             host: esx02.clone(),
         };
         control.allow(allow).await?;

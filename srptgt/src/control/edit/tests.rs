@@ -2,6 +2,7 @@ use super::*;
 use crate::config::TargetIdentity;
 use crate::control::fault::FaultKind;
 use crate::control::plan::Plan;
+use crate::control::request::HostEdit;
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()

@@ -1,6 +1,7 @@
 use super::*;
 use crate::access::{Credentials, Host, LinkLayer, RefusalReason};
-use crate::identity::Id128;
+use crate::identity::{ChapAccount, ChapSecrets, Guid, Secret};
+use crate::portal::{Portal, Protocol};
 
 const PORT: u64 = 0x0002_c903_000e_0b73;
 
@@ -73,7 +74,7 @@ fn a_login_without_guid_is_known_by_its_gid() {
     pending.record(refusal(0, 1));
     pending.record(refusal(0, 2));
     assert_eq!(pending.list()[0].count, 2);
-    assert_eq!(pending.list()[0].guid, None);
+    assert_eq!(pending.list()[0].identity, None);
 }
 
 #[test]
@@ -84,7 +85,7 @@ fn a_flood_forgets_the_oldest_and_stays_bounded() {
     }
     assert_eq!(pending.len(), CAPACITY);
     let newest = Guid::new(0x1000 + 16 * (3 * CAPACITY as u64 - 1));
-    assert_eq!(pending.list()[0].guid, newest);
+    assert_eq!(pending.list()[0].identity, newest.map(Identity::Guid));
     assert_eq!(
         pending.list().last().map(|entry| entry.last),
         Some(at(2 * CAPACITY as u64))
@@ -135,9 +136,101 @@ fn a_broken_login_stays_whoever_is_listed() {
 fn neighbours_that_knocked_are_found_unless_the_guid_itself_did() {
     let mut pending = Pending::default();
     pending.record(refusal(PORT, 1));
-    let guid = |value| Guid::new(value).unwrap();
-    assert_eq!(pending.neighbour(guid(PORT - 1)), Guid::new(PORT));
-    assert_eq!(pending.neighbour(guid(PORT ^ 1 << 57)), Guid::new(PORT));
-    assert_eq!(pending.neighbour(guid(PORT)), None);
-    assert_eq!(pending.neighbour(guid(PORT + 9)), None);
+    let guid = |value| Identity::Guid(Guid::new(value).unwrap());
+    assert_eq!(pending.near(&guid(PORT - 1)), Some(guid(PORT)));
+    assert_eq!(pending.near(&guid(PORT ^ 1 << 57)), Some(guid(PORT)));
+    assert_eq!(pending.near(&guid(PORT)), None);
+    assert_eq!(pending.near(&guid(PORT + 9)), None);
+}
+
+const NAME: &str = "iqn.1993-08.org.debian:01:1ec01ae32adf";
+
+fn iscsi(name: &str, seconds: u64) -> Refusal {
+    let mut login = login(0);
+    login.portal = Portal {
+        protocol: Protocol::Tcp,
+        listen: "10.99.0.1:3260".parse().unwrap(),
+        fabric: None,
+    };
+    (login.local, login.link_layer, login.source_gid) = (None, None, None);
+    login.address = "10.99.0.2".parse().ok();
+    login.who = Credentials::Iscsi {
+        initiator_name: name.to_owned(),
+        isid: [0, 2, 0x3d, 0, 0, 1],
+        target_name: None,
+        discovery: true,
+    };
+    let refused = Access::default().admit(&login).unwrap_err();
+    Refusal {
+        when: at(seconds),
+        login,
+        refused,
+    }
+}
+
+#[test]
+fn a_name_is_one_entry_whatever_its_case_and_portal() {
+    let mut pending = Pending::default();
+    pending.record(iscsi(NAME, 1));
+    pending.record(iscsi(&NAME.to_ascii_uppercase(), 2));
+    let entries = pending.list();
+    assert_eq!((entries.len(), entries[0].count), (1, 2));
+    assert_eq!(
+        entries[0].identity,
+        Some(Identity::Iqn(NAME.parse().unwrap()))
+    );
+    assert_eq!(
+        entries[0].refused.fix,
+        format!("srptgt allow {NAME} --as NAME")
+    );
+}
+
+#[test]
+fn a_name_that_is_none_is_known_by_its_address() {
+    let mut pending = Pending::default();
+    pending.record(iscsi("fred", 1));
+    pending.record(iscsi("wilma", 2));
+    let entries = pending.list();
+    assert_eq!((entries.len(), &entries[0].identity), (1, &None));
+    assert_eq!(entries[0].refused.reason, RefusalReason::BadIqn);
+}
+
+#[test]
+fn names_that_knocked_and_differ_in_one_character_are_found() {
+    let mut pending = Pending::default();
+    pending.record(iscsi(NAME, 1));
+    let name = |text: &str| Identity::Iqn(text.parse().unwrap());
+    assert_eq!(
+        pending.near(&name("iqn.1993-08.org.debian:01:1ec01ae32ad")),
+        Some(name(NAME))
+    );
+    assert_eq!(pending.near(&name("iqn.1993-08.org.debian:01:other")), None);
+    assert_eq!(pending.near(&name(NAME)), None);
+}
+
+#[test]
+fn a_failed_secret_stays_until_none_is_asked_for() {
+    let mut pending = Pending::default();
+    let mut failed = iscsi(NAME, 1);
+    failed.refused = Refused::chap_failed("esx01", "u", "the response is wrong");
+    pending.record(failed);
+    let mut host = Host {
+        name: "esx01".into(),
+        guids: Vec::new(),
+        iqns: vec![NAME.parse().unwrap()],
+        chap: Some(std::sync::Arc::new(ChapSecrets {
+            initiator: ChapAccount::new("u", Secret::new("twelve bytes").unwrap()).unwrap(),
+            target: None,
+        })),
+        require_fabric: false,
+        addresses: Vec::new(),
+        pkeys: Vec::new(),
+        ports: Vec::new(),
+        luns: Default::default(),
+    };
+    pending.review(&Access::new(vec![host.clone()]));
+    assert_eq!(pending.list()[0].refused.reason, RefusalReason::ChapFailed);
+    host.chap = None;
+    pending.review(&Access::new(vec![host]));
+    assert_eq!(pending.len(), 0);
 }
