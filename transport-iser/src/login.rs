@@ -2,10 +2,11 @@
 //! ends' values, and the machines that exchange them.
 //!
 //! Room: whole PDUs go in and come out; which datamover carries them is only a value here. Randomness, names and who may come
-//! in are the driver's. [`Login`] is the target's side, and [`TextPhase`] answers Text Requests after it; both ends negotiate by the same result functions, and `key` is their
+//! in are the driver's. [`Login`] is the target's side, [`Initiator`] the other one, and [`TextPhase`] answers Text Requests after it; both ends negotiate by the same result functions, and `key` is their
 //! table.
 
 mod error;
+mod initiator;
 mod key;
 mod limits;
 mod negotiated;
@@ -15,6 +16,7 @@ mod target;
 mod text_phase;
 
 pub use error::{LoginError, LoginFailure};
+pub use initiator::{Initiator, InitiatorSettings, InitiatorStep};
 pub use limits::{Datamover, LoginLimits};
 pub use negotiated::{Digest, Negotiated, RdmaValues, TaskReporting};
 pub use target::{Login, Step};

@@ -39,6 +39,11 @@ impl Initiator {
         })
     }
 
+    /// Whether the target has to show something too.
+    pub fn is_mutual(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// The value of CHAP_A to offer: all algorithms, the strongest first.
     pub fn algorithms() -> String {
         Algorithm::BY_STRENGTH

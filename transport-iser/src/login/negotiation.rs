@@ -214,6 +214,13 @@ impl Negotiation {
         }
     }
 
+    /// A key that this end offered and the peer has not answered.
+    pub(super) fn unanswered(&self) -> Option<Key> {
+        let is_open =
+            |&key: &Key| is_negotiated(key) && self.said.contains(key) && !self.heard.contains(key);
+        Key::ALL.iter().copied().find(is_open)
+    }
+
     /// What the peer declared, or what was agreed; 0 or 1 for a boolean.
     pub(super) fn agreed(&self, key: Key) -> u64 {
         self.agreed.get(key)

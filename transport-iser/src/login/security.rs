@@ -9,7 +9,7 @@ use crate::text::{Outgoing, Pair, value};
 /// The keys of CHAP in one sequence.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ChapKeys<'a> {
-    pub(super) algorithm: Option<&'a str>,
+    algorithm: Option<&'a str>,
     identifier: Option<&'a str>,
     challenge: Option<&'a str>,
     user: Option<&'a str>,
@@ -133,7 +133,109 @@ impl Security {
     }
 }
 
-pub(super) fn write_challenge(challenge: &Challenge, text: &mut Outgoing) {
+fn write_challenge(challenge: &Challenge, text: &mut Outgoing) {
     text.pair(Key::ChapI.name(), challenge.identifier);
     text.pair(Key::ChapC.name(), value::from_binary(&challenge.bytes));
+}
+
+/// The initiator's state of the security stage.
+#[derive(Debug)]
+pub(super) enum InitiatorSecurity {
+    /// There is nothing to show.
+    Open,
+    /// CHAP was offered, and the algorithms are offered once it is agreed on.
+    Offered(Box<chap::Initiator>),
+    /// CHAP was agreed on, and the algorithms are to be offered.
+    Agreed(Box<chap::Initiator>),
+    /// The algorithms were offered, and a challenge is due.
+    Asked(Box<chap::Initiator>),
+    /// The challenge was answered; the target's own proof is due, if it was asked for.
+    Answered(Box<chap::Initiator>),
+    /// Both ends are content.
+    Passed,
+}
+
+impl InitiatorSecurity {
+    pub(super) fn new(chap: Option<chap::Initiator>) -> Self {
+        chap.map_or(Self::Open, |chap| Self::Offered(Box::new(chap)))
+    }
+
+    /// The value of AuthMethod. Who wants to be shown something does not do without.
+    pub(super) fn methods(&self) -> &'static str {
+        match self {
+            Self::Offered(chap) if chap.is_mutual() => "CHAP",
+            Self::Offered(_) => "CHAP,None",
+            _ => "None",
+        }
+    }
+
+    /// Whether the next stage may be entered.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Open | Self::Passed)
+    }
+
+    /// Whether the next stage may be asked for: it may along with the answer to the challenge.
+    pub(super) fn may_transit(&self) -> bool {
+        matches!(self, Self::Open | Self::Answered(_) | Self::Passed)
+    }
+
+    /// The target's AuthMethod.
+    pub(super) fn agree(&mut self, pair: &Pair<'_>) -> Result<(), LoginError> {
+        let next = match (std::mem::replace(self, Self::Open), pair.value) {
+            (Self::Open, "None") => Self::Open,
+            (Self::Offered(chap), "None") if !chap.is_mutual() => Self::Open,
+            (Self::Offered(chap), "CHAP") => Self::Agreed(chap),
+            _ => {
+                let key = Key::AuthMethod.name();
+                return Err(LoginError::value(key, pair.value, pair.offset));
+            }
+        };
+        *self = next;
+        Ok(())
+    }
+
+    /// The target's keys of CHAP in one sequence, perhaps none; what is due next is written.
+    pub(super) fn step(
+        &mut self,
+        keys: &ChapKeys<'_>,
+        text: &mut Outgoing,
+    ) -> Result<(), ChapError> {
+        let (proof, question) = (keys.proof()?, keys.challenge()?);
+        let next = match std::mem::replace(self, Self::Open) {
+            Self::Agreed(chap) if keys.is_empty() => {
+                text.pair(Key::ChapA.name(), chap::Initiator::algorithms());
+                Self::Asked(chap)
+            }
+            Self::Asked(mut chap) if proof.is_none() => {
+                let algorithm = keys.algorithm.ok_or(ChapError::Order)?;
+                let question = question.ok_or(ChapError::Order)?;
+                answer(&mut chap, algorithm, &question, text)?;
+                Self::Answered(chap)
+            }
+            Self::Answered(chap) if keys.algorithm.is_none() && question.is_none() => {
+                chap.verify(proof)?;
+                Self::Passed
+            }
+            other if keys.is_empty() => other,
+            _ => return Err(ChapError::Order),
+        };
+        *self = next;
+        Ok(())
+    }
+}
+
+/// CHAP_N and CHAP_R, and CHAP_I and CHAP_C if the target has to show something.
+fn answer(
+    chap: &mut chap::Initiator,
+    algorithm: &str,
+    challenge: &Challenge,
+    text: &mut Outgoing,
+) -> Result<(), ChapError> {
+    let (user, response, question) = chap.answer(algorithm, challenge)?;
+    text.pair(Key::ChapN.name(), user);
+    text.pair(Key::ChapR.name(), response);
+    if let Some(question) = question {
+        write_challenge(question, text);
+    }
+    Ok(())
 }
