@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use crate::counters::VerbsCounters;
-use crate::device_info::{DeviceEvent, DeviceInfo};
+use crate::device_info::{DeviceEvent, DeviceInfo, PortState};
 use crate::error::Error;
 use crate::fabric::Fabric;
 use crate::provided::{Provided, on_either};
@@ -28,6 +28,19 @@ impl Device {
     /// What the device and its ports were when it was opened.
     pub fn info(&self) -> &DeviceInfo {
         on_either!(&self.0, device => device.info())
+    }
+
+    /// What the port is now. [`DeviceEvent::PortError`] tells of a lost link late: it goes through queues of the
+    /// kernel, and operations fail meanwhile. This may wait for whoever configures the network, so it is not for the
+    /// data path. Ports of the soft fabric are always active, for a socket takes datagrams with or without a link.
+    ///
+    /// # Errors
+    /// There is no such port, or the device is gone.
+    pub fn port_state(&self, port: u8) -> Result<PortState, Error> {
+        match &self.0 {
+            Provided::Verbs(device) => device.port_state(port),
+            Provided::Soft(_) => Ok(PortState::Active),
+        }
     }
 
     /// What the objects of this device have cost.

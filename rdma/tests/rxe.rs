@@ -74,6 +74,8 @@ fn a_device_says_what_it_is() {
     let gid = u128::from_str_radix(text.trim(), 16).expect("hex");
     assert_eq!(port.port_guid, gid as u64);
     assert_eq!(port.state, PortState::Active);
+    assert_eq!(bed.device.port_state(1).expect("port 1"), port.state);
+    assert!(bed.device.port_state(99).is_err());
     assert_eq!(port.link_layer, LinkLayer::Ethernet);
     assert!(port.active_mtu_bytes >= 1024);
     assert!(info.limits.completions > 1000 && info.limits.initiator_depth > 0);

@@ -45,6 +45,11 @@ impl Device {
         &self.0.info
     }
 
+    pub(crate) fn port_state(&self, port: u8) -> Result<PortState, Error> {
+        let attributes = port_attributes(&self.0.context, port)?;
+        Ok(port_state(attributes.state))
+    }
+
     pub(crate) fn counters(&self) -> VerbsCounters {
         self.0.counters.read()
     }
@@ -151,7 +156,7 @@ fn limits(attributes: &sys::ibv_device_attr) -> DeviceLimits {
     }
 }
 
-fn query_port(context: &Context, port: u8) -> Result<PortInfo, Error> {
+fn port_attributes(context: &Context, port: u8) -> Result<sys::ibv_port_attr, Error> {
     let mut attributes = sys::ibv_port_attr::default();
     // SAFETY: the context is open. The symbol fills the structure's first fields, those that it had before
     // it grew; the others stay zero and are not used here.
@@ -159,6 +164,11 @@ fn query_port(context: &Context, port: u8) -> Result<PortInfo, Error> {
         (context.verbs.ibv_query_port)(context.raw.as_ptr(), port, (&raw mut attributes).cast())
     };
     check("ibv_query_port", result)?;
+    Ok(attributes)
+}
+
+fn query_port(context: &Context, port: u8) -> Result<PortInfo, Error> {
+    let attributes = port_attributes(context, port)?;
     let gids = query_gids(context, port, attributes.gid_tbl_len);
     Ok(PortInfo {
         number: port,
