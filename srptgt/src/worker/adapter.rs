@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use iobuf::{Arena, Pool};
 use rdma::{
-    CompletionChannel, CompletionQueue, Device, MemoryRegion, ProtectionDomain, QueuePair,
-    QueuePairConfig, SharedReceiveQueue, VerbsCounters, WorkCompletion,
+    CompletionChannel, CompletionQueue, Device, MemoryRegion, PortState, ProtectionDomain,
+    QueuePair, QueuePairConfig, SharedReceiveQueue, VerbsCounters, WorkCompletion,
 };
 
 use super::memory::{Memory, RECV_LAYOUT};
@@ -26,7 +26,7 @@ pub(super) struct Adapter {
     receive_cq: ArmedQueue,
     send_cq: ArmedQueue,
     receives: SharedReceiveQueue,
-    /// Ports whose link is down.
+    /// Ports whose link is down, by the device's events.
     down: Vec<u8>,
     /// Where receives come from: its own arena, so that a further device takes nothing from the others.
     slots: Pool,
@@ -98,7 +98,7 @@ impl Adapter {
         &self.device
     }
 
-    /// Notes whether a port has a link.
+    /// Notes an event: the port's link has come or gone.
     pub(super) fn set_link(&mut self, port: u8, up: bool) {
         self.down.retain(|&other| other != port);
         if !up {
@@ -106,9 +106,15 @@ impl Adapter {
         }
     }
 
-    /// Whether a port has a link, as far as the device has told.
+    /// Whether a management datagram can leave a port. Its present state and its events must agree on that: the event
+    /// of a lost link comes long after the first send has failed of it, and that of a new link only when the network
+    /// device, whose carrier is there before, takes packets.
+    ///
+    /// A device that does not answer is gone; there is nothing to wait for.
     pub(super) fn has_link(&self, port: u8) -> bool {
-        !self.down.contains(&port)
+        let state = self.device.port_state(port);
+        let is_active = matches!(state, Ok(PortState::Active | PortState::ActiveDeferred));
+        state.is_err() || is_active && !self.down.contains(&port)
     }
 
     /// True when it is of the soft fabric, which tells nothing by descriptors.

@@ -15,11 +15,9 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 
 /// How often somebody looks, although nothing happens, at connections that have something to look at: sends that have
-/// not completed, because a peer that does not answer shows there and nowhere else, and times that channels wait for.
+/// not completed, because a peer that does not answer shows there and nowhere else, times that channels wait for, and
+/// ports without a link.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
-
-/// How long a connection whose port has no link waits for it before its end is told to the peer anyway.
-pub(super) const NO_LINK: Duration = Duration::from_secs(60);
 
 /// Only goes forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,12 +29,10 @@ pub(super) enum Phase {
         /// When patience ends.
         until: Duration,
     },
-    /// Over, but not disconnected, because its port has no link: a management datagram that is sent without one can
-    /// leave a soft device without connection management for good.
-    Silent {
-        /// When patience ends.
-        until: Duration,
-    },
+    /// Over, but not disconnected, because its port has no link. The goodbye could reach nobody, and on `rdma_rxe` it
+    /// would be the last: the first management datagram that its network device does not take leaves the queue pair
+    /// of connection management in error for good. So this lasts until there is a link or the device is gone.
+    Silent,
     /// Disconnected; the NIC gives back its buffers, and the peer hears of the end, until then.
     Draining {
         /// When patience ends.

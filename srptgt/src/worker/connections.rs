@@ -157,7 +157,7 @@ impl Connections {
 
     /// True when something is to be looked at from time to time although nothing happens.
     pub(super) fn wants_a_look(&self) -> bool {
-        self.sending > 0 || !self.timed.is_empty()
+        self.sending > 0 || !self.timed.is_empty() || !self.ending.is_empty()
     }
 
     /// RDMA READs of a connection have ended.
@@ -190,10 +190,8 @@ impl Connections {
     /// When the patience with the first of those on their way out ends.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let deadline = |&number: &u32| match self.slab.get(number)?.phase {
-            Phase::Live => None,
-            Phase::Leaving { until } | Phase::Silent { until } | Phase::Draining { until } => {
-                Some(until)
-            }
+            Phase::Live | Phase::Silent => None,
+            Phase::Leaving { until } | Phase::Draining { until } => Some(until),
         };
         self.ending.iter().filter_map(deadline).min()
     }

@@ -13,7 +13,7 @@ use crate::portal::{Endpoint, Portal};
 use crate::worker_link::{LunChange, Reply, Request, WorkerError};
 
 use super::Worker;
-use super::connection::{DRAIN, GOODBYE};
+use super::connection::{DRAIN, GOODBYE, Phase};
 use super::luns::Served;
 use super::wakes;
 
@@ -251,11 +251,13 @@ impl Worker {
 
     fn tend_drops(&mut self) {
         let connections = &self.connections;
-        let gone = |drop: &mut Drop| {
-            drop.connections
-                .iter()
-                .all(|&number| connections.get(number).is_none())
+        // Those that wait for a link may do so for days, and the session is over.
+        let is_gone = |&number: &u32| {
+            connections
+                .get(number)
+                .is_none_or(|connection| connection.phase == Phase::Silent)
         };
+        let gone = |drop: &mut Drop| drop.connections.iter().all(is_gone);
         for drop in self.requests.drops.extract_if(.., gone) {
             drop.reply.send(true);
         }

@@ -1,5 +1,6 @@
-//! Ends: of a channel, a connection, a session, a device. Every wait has a deadline.
+//! Ends: of a channel, a connection, a session, a device. Every wait has a deadline, but that for a lost link.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::worker_link::Event;
 
 use super::Worker;
 use super::clock::millis;
-use super::connection::{DRAIN, GOODBYE, LOOK, NO_LINK, Phase};
+use super::connection::{DRAIN, GOODBYE, LOOK, Phase};
 
 impl Worker {
     /// The channel is over. Its goodbye is still sent; then the connection is cut.
@@ -35,21 +36,14 @@ impl Worker {
             return;
         };
         let was = connection.phase;
-        if matches!(was, Phase::Silent { .. } | Phase::Draining { .. }) {
+        if matches!(was, Phase::Silent | Phase::Draining { .. }) {
             return;
         }
         // It can only fail when the device is gone, and the queue pair with it.
         let _ = connection.queue_pair.to_error();
         let (adapter, port) = (connection.adapter, connection.cm.port());
-        connection.phase = Phase::Silent {
-            until: self.now + NO_LINK,
-        };
-        if self
-            .fabric
-            .adapters
-            .get(adapter)
-            .is_none_or(|adapter| adapter.has_link(port))
-        {
+        connection.phase = Phase::Silent;
+        if self.has_link(adapter, port) {
             self.disconnect(number);
         }
         if was == Phase::Live {
@@ -57,6 +51,11 @@ impl Worker {
             self.forget(number);
         }
         self.connections.mark_ending(number);
+    }
+
+    fn has_link(&self, adapter: usize, port: u8) -> bool {
+        let adapter = self.fabric.adapters.get(adapter);
+        adapter.is_none_or(|adapter| adapter.has_link(port))
     }
 
     fn disconnect(&mut self, number: u32) {
@@ -69,14 +68,19 @@ impl Worker {
         }
     }
 
-    /// The link is back: peers are told of connections that ended while it was away.
-    pub(super) fn disconnect_silent(&mut self, adapter: usize, port: u8) {
+    /// Tells the peers of connections that ended without a link, when there is one again. The event of the new link
+    /// comes at once, but not where the link was back before anybody had noticed that it was gone; so this is done
+    /// from time to time too.
+    pub(super) fn disconnect_silent(&mut self) {
+        let mut links = HashMap::new();
         for number in self.connections.numbers() {
-            let silent = self.connections.get(number).is_some_and(|connection| {
-                matches!(connection.phase, Phase::Silent { .. })
-                    && (connection.adapter, connection.cm.port()) == (adapter, port)
-            });
-            if silent {
+            let silent = self.connections.get(number);
+            let silent = silent.filter(|connection| connection.phase == Phase::Silent);
+            let Some(port) = silent.map(|silent| (silent.adapter, silent.cm.port())) else {
+                continue;
+            };
+            let has_link = links.entry(port);
+            if *has_link.or_insert_with(|| self.has_link(port.0, port.1)) {
                 self.disconnect(number);
             }
         }
@@ -182,12 +186,7 @@ impl Worker {
                     }
                     self.connections.mark_ending(number);
                 }
-                Phase::Silent { until } => {
-                    if self.now >= until {
-                        self.disconnect(number);
-                    }
-                    self.connections.mark_ending(number);
-                }
+                Phase::Silent => self.connections.mark_ending(number),
                 Phase::Draining { until } => {
                     let quiet = queue_pair.is_drained() && connection.parted;
                     if quiet || self.now >= until {
@@ -200,7 +199,7 @@ impl Worker {
         }
     }
 
-    /// Tells the time to channels that wait for it, about once a second.
+    /// Tells the time to channels that wait for it, and looks for links that are back, about once a second.
     pub(super) fn tend_timeouts(&mut self) {
         if self.now < self.next_look {
             return;
@@ -209,6 +208,7 @@ impl Worker {
         for number in self.connections.handle_timeouts(millis(self.now)) {
             self.handle_channel_events(number);
         }
+        self.disconnect_silent();
     }
 
     /// How long this thread may sleep; `None` for as long as nothing happens.

@@ -120,7 +120,7 @@ impl Worker {
             }
             DeviceEvent::PortActive(port) => {
                 adapter.set_link(port, true);
-                self.disconnect_silent(number, port);
+                self.disconnect_silent();
             }
             _ => {}
         }
