@@ -11,7 +11,7 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::run;
+use crate::command::{attempt_with_input, run};
 
 /// A soft-RoCE device.
 #[derive(Clone, Debug)]
@@ -97,26 +97,58 @@ impl Wire {
         wire
     }
 
-    /// Makes the network device of one end, and plugs it into the switch between the two.
+    /// Makes the network device of one end, and plugs it into the switch between the two. Its number is that of its
+    /// peer, for [`Wire::pull_unheard`].
     fn attach(&self, end: &Rxe, mac: &str) {
         let (netdev, number, switch) = (&end.netdev, self.number, self.switch());
         let namespace = end.namespace.as_ref();
+        let index = 100 + 2 * u32::from(number) + u32::from(namespace.is_some());
         let namespace = namespace.map_or(String::new(), |name| format!("netns {name}"));
         run(&format!(
-            "ip link add {netdev} address 02:5e:{mac}:{number:02x}:00:00 {namespace} type veth \
-             peer name {netdev}port mtu 4200 netns {switch}"
+            "ip link add {netdev} index {index} address 02:5e:{mac}:{number:02x}:00:00 {namespace} \
+             type veth peer name {netdev}port index {index} mtu 4200 netns {switch}"
         ));
         self.run_in_switch(&format!("link set {netdev}port master switch up"));
     }
 
+    /// Lays a cable between switch and initiator that carries nothing, for [`Wire::pull_unheard`].
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn lay_other_cable(&self) {
+        let switch = self.switch();
+        let index = 1000 + u32::from(self.number);
+        self.initiator.run(&format!(
+            "ip link add other index {index} type veth peer name otherport index {index} netns {switch}"
+        ));
+        self.initiator.run("ip link set other up");
+    }
+
     /// Pulls the target's cable: its network device stays up and loses its carrier. (To take the device itself down
-    /// would prove nothing of a target: soft RDMA's management queue pair fails for ever when it sends meanwhile.)
+    /// would prove nothing of a target: soft RDMA's management queue pair fails for ever when it sends meanwhile. With
+    /// a lost carrier only the time until the kernel has told of it is dangerous, and a target can ask.)
     ///
     /// # Panics
     ///
     /// The switch refuses.
     pub fn pull(&self) {
         self.run_in_switch(&format!("link set {}port down", self.target.netdev));
+    }
+
+    /// Pulls the target's cable so that its device is not told for about a second, while everything that it sends
+    /// fails. The kernel looks at carriers once a second at most where a device and its peer have the same number, as
+    /// [`Wire::attach`] sees to; and it has just looked, at another cable.
+    ///
+    /// # Panics
+    ///
+    /// The switch refuses, or there is no other cable.
+    pub fn pull_unheard(&self) {
+        let port = format!("{}port", self.target.netdev);
+        let pulls = format!("link set otherport down\nlink set {port} down\n");
+        self.run_in_switch("link set otherport up");
+        let switch = self.switch();
+        attempt_with_input(&format!("ip -n {switch} -batch -"), &pulls).output();
     }
 
     /// Plugs the target's cable in again.
@@ -232,6 +264,17 @@ impl Rxe {
         let file = File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
             .unwrap_or_else(|error| panic!("entering {path}: {error}"));
+    }
+
+    /// Whether a connected queue pair of the device is in error.
+    ///
+    /// # Panics
+    ///
+    /// The guest does not list them.
+    pub fn has_failed_queue_pair(&self) -> bool {
+        let queue_pairs = run(&format!("rdma resource show qp link {}", self.device));
+        let mut lines = queue_pairs.lines();
+        lines.any(|line| line.contains("type RC") && line.contains("state ERR"))
     }
 
     /// What `ibstat` prints about the device: the text that a user pastes.

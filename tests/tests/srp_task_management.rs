@@ -118,3 +118,57 @@ fn a_pulled_cable_is_survived() {
         session.logout();
     });
 }
+
+#[test]
+fn a_goodbye_waits_for_a_cable_that_nobody_has_told_of() {
+    scenario(
+        "a_goodbye_waits_for_a_cable_that_nobody_has_told_of",
+        Options::default(),
+        || {
+            let wire = Wire::new(0);
+            wire.lay_other_cable();
+            let target = Srptgt::serving(&wire.initiator, &["--ram --size 32M"]);
+            let session = target.login(&wire.initiator, wire.target.address).succeed();
+            session.set_timeout("reconnect_delay", 1);
+            let disk = session.disk(0);
+            let job = Fio::random_write(&disk.path())
+                .verified()
+                .with("bs", "4k")
+                .with("iodepth", 8);
+            let load = job.with("size", "32m").start();
+
+            // The answers fail, and their connection with them. A goodbye at once would be the last one of this device,
+            // and the initiator, all of whose requests are acknowledged, would never hear of the end. Once the kernel
+            // has told of the cable it keeps answers for later, so on a slow machine this may need some trials.
+            let mut trials = 0..10;
+            let lost = trials.any(|_| {
+                let before = target.counters().written_bytes;
+                until_true("a part of the load to be written", 30, || {
+                    target.counters().written_bytes > before + (1 << 20)
+                });
+                stall(&target);
+                wire.pull_unheard();
+                target.run("lun stall lun0 off");
+                target.wait_until_idle();
+                let lost = wire.target.has_failed_queue_pair();
+                thread::sleep(Duration::from_secs(2));
+                wire.plug();
+                lost
+            });
+            assert!(lost, "no connection was lost by a pulled cable");
+            load.finish();
+            session.wait_for_state("running", 30);
+            target.wait_until_idle();
+            session.logout();
+        },
+    );
+}
+
+/// Stalls the store in the middle of a load.
+fn stall(target: &Srptgt) {
+    target.run("lun stall lun0 on");
+    until_true("commands to be stuck in the store", 30, || {
+        let counters = target.counters();
+        counters.commands_started > counters.commands_finished
+    });
+}
