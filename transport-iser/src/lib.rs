@@ -6,9 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod chap;
+pub mod connection;
+pub mod iser;
 pub mod login;
 pub mod pdu;
 mod sn;
+pub mod tcp;
 pub mod text;
 
 pub use sn::Sn;

@@ -17,6 +17,10 @@ const TYPE: u8 = 0x3f;
 /// The longest extended CDB: 260 bytes with the 16 of the basic header.
 pub const MAX_EXTENDED_CDB: usize = 244;
 
+/// Bytes of the longest additional headers that a command needs: an extended CDB and a bidirectional length.
+pub const MAX_AHS_BYTES: usize = 256;
+const _: () = assert!(HEAD_BYTES + 1 + MAX_EXTENDED_CDB + HEAD_BYTES + 5 <= MAX_AHS_BYTES);
+
 /// What the additional headers of a command say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ahs<'a> {
