@@ -6,6 +6,9 @@ pub const TEST_UNIT_READY: [u8; 6] = [0; 6];
 /// SYNCHRONIZE CACHE (10) of the whole medium.
 pub const SYNCHRONIZE_CACHE: [u8; 10] = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// READ CAPACITY (10).
+pub const READ_CAPACITY_10: [u8; 10] = [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// INQUIRY for the standard data, or for a page of vital product data.
 pub fn inquiry(page: Option<u8>, allocation_length: u16) -> [u8; 6] {
     let [high, low] = allocation_length.to_be_bytes();

@@ -12,6 +12,7 @@ use crate::daemon::StartWorker;
 use crate::paths::{API_VARIABLE, Paths};
 
 mod access;
+mod bench;
 mod cell;
 mod demo;
 mod doctor;
@@ -20,9 +21,11 @@ mod generate;
 mod host;
 mod lun;
 mod map;
+mod peer;
 mod portal;
 mod rxe;
 mod secret;
+mod selftest;
 mod serve;
 mod session;
 mod status;
@@ -73,6 +76,10 @@ enum Command {
     Serve(serve::Serve),
     /// Show target and initiators on loopback: access control, verified I/O, figures
     Demo(demo::Demo),
+    /// Measure a target: one of its own on loopback, or the one that --target names
+    Bench(bench::Bench),
+    /// Test a target: one of its own on loopback, or the one that --target names; exit status 1 when a check fails
+    Selftest(selftest::Selftest),
     /// LUNs and where their bytes are
     #[command(subcommand)]
     Lun(lun::Lun),
@@ -232,6 +239,8 @@ fn dispatch(cli: Cli, start_worker: StartWorker) -> Outcome {
         match cli.command {
             Command::Serve(serve) => serve.run(paths, start_worker).await,
             Command::Demo(demo) => demo.run(context.output).await,
+            Command::Bench(bench) => bench.run(context.output).await,
+            Command::Selftest(selftest) => selftest.run(context.output).await,
             Command::Lun(lun) => lun.run(&context).await,
             Command::Host(host) => host.run(&context).await,
             Command::Map(map) => map.run(&context).await,

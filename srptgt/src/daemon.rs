@@ -25,12 +25,21 @@ pub struct Settings {
     pub paths: Paths,
     /// How long commands in flight may take when it ends.
     pub drain_ms: u64,
+    /// How it moves data.
+    pub data_plane: DataPlane,
+}
+
+/// How data moves.
+#[derive(Clone, Copy, Debug)]
+pub struct DataPlane {
     /// What carries the portals that do not choose.
     pub fabric: FabricKind,
+    /// Whether the ring keeps the memory of the data path mapped, which counts against RLIMIT_MEMLOCK.
+    pub fixed_buffers: bool,
 }
 
 /// Starts the worker thread.
-pub type StartWorker = fn(TargetIdentity, FabricKind, Mailbox) -> anyhow::Result<JoinHandle<()>>;
+pub type StartWorker = fn(TargetIdentity, DataPlane, Mailbox) -> anyhow::Result<JoinHandle<()>>;
 
 /// Runs until a signal ends it.
 ///
@@ -42,7 +51,7 @@ pub async fn run(settings: Settings, start_worker: StartWorker) -> anyhow::Resul
     let socket = Socket::bind(&settings.paths.api)?;
     let (link, mailbox, events) = link().context("the worker's mailbox cannot be made")?;
     let (control, loaded) = Control::load(&settings.paths.config, link, &events)?;
-    let worker = start_worker(control.target(), settings.fabric, mailbox)?;
+    let worker = start_worker(control.target(), settings.data_plane, mailbox)?;
     control.start(loaded).await?;
     let api = tokio::spawn(socket.serve(control.clone()));
     let mut running = tokio::spawn(control.clone().run(events));

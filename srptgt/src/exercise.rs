@@ -1,19 +1,23 @@
 //! Commands in numbers over one session: fill a logical unit, read it back, measure it.
 //!
 //! Room: between a session of ours, whatever transport carries it, and whoever asks for figures. It may touch the
-//! session, nothing else; what it writes can be told from everything else ([`Pattern`]).
+//! session and its thread, nothing else; what it writes can be told from everything else ([`Pattern`]).
 
 use std::time::{Duration, Instant};
 
-use initiator::scsi::Capacity;
-use initiator::{Answer, Ended, ExecuteError, Lun, Nexus, SlotCommand, SlotData, cdb};
+use ::initiator::scsi::Capacity;
+use ::initiator::{Answer, Ended, ExecuteError, Lun, Nexus, SlotCommand, SlotData, cdb};
 
+mod dial;
+mod initiator;
 mod job;
 mod measure;
 mod pattern;
 
+pub use self::initiator::{Initiator, InitiatorGone};
+pub use dial::{Dial, Line};
 pub use job::{Fill, Job, ReadBack};
-pub use measure::{Measure, Measured, Mix};
+pub use measure::{Access, Content, Measure, Measured, Mix};
 pub use pattern::{Mismatch, Pattern};
 
 /// Longest time for which nothing may end: longer than a command's own limit.
@@ -102,6 +106,11 @@ pub struct Slot<'a> {
 }
 
 impl Slot<'_> {
+    /// Its number.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// Puts the data of a WRITE there. Returns false when it is too long.
     #[must_use]
     pub fn write(&mut self, from: &[u8]) -> bool {

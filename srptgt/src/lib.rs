@@ -16,5 +16,6 @@ pub mod loopback;
 pub mod paths;
 pub mod portal;
 pub mod rxe;
+pub mod selftest;
 pub mod worker;
 pub mod worker_link;

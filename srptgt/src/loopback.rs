@@ -1,11 +1,11 @@
-//! Target and initiators in one process: the daemon's control plane and worker, and SRP sessions, each side in its own
-//! thread with its own RoCEv2 fabric over UDP on a loopback address.
+//! Targets on loopback addresses that need no RDMA and leave nothing behind: one in this process, as `demo` shows it,
+//! and one in a process of its own, whose cost can be told from that of the initiators.
 //!
-//! Room: what `demo` shows. It may touch a temporary folder, loopback addresses and threads; it reads and leaves
-//! nothing of the machine's own configuration.
+//! Room: a temporary folder, loopback addresses, threads and a child process. It reads and leaves nothing of the
+//! machine's own configuration.
 
-mod initiator;
+mod daemon;
 mod target;
 
-pub use initiator::{Initiator, InitiatorGone};
+pub use daemon::{Cost, Daemon};
 pub use target::Target;

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context;
 use srptgt::config::TargetIdentity;
-use srptgt::portal::FabricKind;
+use srptgt::daemon::DataPlane;
 use srptgt::worker::{self, MemorySettings, WorkerSettings};
 use srptgt::worker_link::{MAX_TRANSFER_BYTES, Mailbox};
 use transport_srp::TargetPortId;
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 
 fn start_worker(
     target: TargetIdentity,
-    fabric: FabricKind,
+    data_plane: DataPlane,
     mailbox: Mailbox,
 ) -> anyhow::Result<JoinHandle<()>> {
     let settings = WorkerSettings {
@@ -28,8 +28,8 @@ fn start_worker(
             max_transfer_bytes: usize::try_from(MAX_TRANSFER_BYTES)?,
             ..MemorySettings::default()
         },
-        fabric,
-        fixed_buffers: true,
+        fabric: data_plane.fabric,
+        fixed_buffers: data_plane.fixed_buffers,
     };
     worker::start(settings, mailbox)
         .context("the data plane cannot start; srptgt doctor says what is missing")

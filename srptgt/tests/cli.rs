@@ -198,6 +198,14 @@ async fn what_is_wrong_is_said_with_the_next_step() {
             "--api nowhere.sock status",
             "rxe up no-such-netdev",
             "serve --config srptgt.toml --state state --api api.sock",
+            "bench --target 10.99.0.1",
+            "bench --target nowhere --ioc-guid 0x0002c903000e0b72",
+            "bench --target 10.99.0.1 --ioc-guid 0x0002c903000e0b72 --pattern mixed",
+            "bench --block-size 1000",
+            "bench --depth 0",
+            "bench --address 10.99.0.1",
+            "selftest --target 10.99.0.1 --ioc-guid 0x0002c903000e0b72 --lun 3",
+            "selftest --skip nothing",
         ],
     )
     .await;
@@ -212,6 +220,8 @@ async fn help() {
         &[
             "--help",
             "serve --help",
+            "bench --help",
+            "selftest --help",
             "lun add --help",
             "lun set --help",
             "lun resize --help",

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::termios::isatty;
 use tracing_subscriber::EnvFilter;
 
-use crate::daemon::{Settings, StartWorker, run};
+use crate::daemon::{DataPlane, Settings, StartWorker, run};
 use crate::paths::Paths;
 use crate::portal::FabricKind;
 
@@ -33,11 +34,20 @@ pub(crate) struct Serve {
         hide_possible_values = true
     )]
     fabric: FabricKind,
+    /// Do not keep the buffers mapped for disk I/O: a little slower, for users who may not lock memory
+    #[arg(long)]
+    no_fixed_buffers: bool,
+    /// End when the process that started it has ended
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
 }
 
 impl Serve {
     pub(crate) async fn run(self, paths: Paths, start_worker: StartWorker) -> Outcome {
         log_to_standard_error();
+        if self.end_with_parent {
+            set_parent_process_death_signal(Some(Signal::TERM)).map_err(std::io::Error::from)?;
+        }
         let settings = Settings {
             paths: Paths {
                 config: self.config.unwrap_or(paths.config),
@@ -45,7 +55,10 @@ impl Serve {
                 api: paths.api,
             },
             drain_ms: self.drain_ms,
-            fabric: self.fabric,
+            data_plane: DataPlane {
+                fabric: self.fabric,
+                fixed_buffers: !self.no_fixed_buffers,
+            },
         };
         Ok(run(settings, start_worker).await?)
     }

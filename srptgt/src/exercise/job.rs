@@ -24,9 +24,16 @@ pub trait Job {
     ) -> Result<(), ExerciseError>;
 }
 
-/// Lengths of the commands that go over a medium, in 4 KiB: short ones that travel in the command, and long ones in
+/// Lengths in bytes of the commands that go over a medium: short ones that travel in the command, and long ones in
 /// several packets and several RDMA READs.
-const LENGTHS: [u64; 6] = [1, 2, 16, 3, 64, 256];
+const LENGTHS: [u64; 6] = [
+    4 << 10,
+    8 << 10,
+    64 << 10,
+    12 << 10,
+    256 << 10,
+    LONGEST_BYTES,
+];
 
 /// The longest of them.
 const LONGEST_BYTES: u64 = 1 << 20;
@@ -34,6 +41,8 @@ const LONGEST_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 struct Sweep<P> {
     pattern: Pattern,
+    /// Of the commands, in turn.
+    lengths: Vec<u64>,
     next_bytes: u64,
     end_bytes: u64,
     count: usize,
@@ -45,6 +54,7 @@ impl<P: FnMut(u64)> Sweep<P> {
     fn new(pattern: Pattern, end_bytes: u64, progress: P) -> Self {
         Self {
             pattern,
+            lengths: LENGTHS.to_vec(),
             next_bytes: 0,
             end_bytes,
             count: 0,
@@ -54,7 +64,8 @@ impl<P: FnMut(u64)> Sweep<P> {
     }
 
     fn next(&mut self, direction: Direction) -> Option<Command> {
-        let length = LENGTHS.get(self.count % LENGTHS.len())? << 12;
+        let turn = self.count.checked_rem(self.lengths.len())?;
+        let length = *self.lengths.get(turn)?;
         let length = length.min(self.end_bytes - self.next_bytes);
         let command = Command {
             direction,
@@ -64,6 +75,11 @@ impl<P: FnMut(u64)> Sweep<P> {
         self.next_bytes += length;
         self.count += 1;
         (length > 0).then_some(command)
+    }
+
+    fn longest_bytes(&self) -> usize {
+        let longest = self.lengths.iter().max();
+        longest.map_or(0, |len| usize::try_from(*len).unwrap_or(usize::MAX))
     }
 
     fn scratch(&mut self, len: usize) -> &mut [u8] {
@@ -80,11 +96,19 @@ impl<P: FnMut(u64)> Fill<P> {
     pub fn new(pattern: Pattern, end_bytes: u64, progress: P) -> Self {
         Self(Sweep::new(pattern, end_bytes, progress))
     }
+
+    /// The same in commands of these lengths in bytes, up to 1 MiB, in turn.
+    #[must_use]
+    pub fn with_lengths(mut self, lengths: &[u64]) -> Self {
+        let within = lengths.iter().map(|len| *len.min(&LONGEST_BYTES));
+        self.0.lengths = within.collect();
+        self
+    }
 }
 
 impl<P: FnMut(u64)> Job for Fill<P> {
     fn longest_bytes(&self) -> usize {
-        LONGEST_BYTES as usize
+        self.0.longest_bytes()
     }
 
     fn next(&mut self, slot: &mut Slot<'_>) -> Option<Command> {
@@ -115,11 +139,19 @@ impl<P: FnMut(u64)> ReadBack<P> {
     pub fn new(pattern: Pattern, end_bytes: u64, progress: P) -> Self {
         Self(Sweep::new(pattern, end_bytes, progress))
     }
+
+    /// The same in commands of these lengths in bytes, up to 1 MiB, in turn.
+    #[must_use]
+    pub fn with_lengths(mut self, lengths: &[u64]) -> Self {
+        let within = lengths.iter().map(|len| *len.min(&LONGEST_BYTES));
+        self.0.lengths = within.collect();
+        self
+    }
 }
 
 impl<P: FnMut(u64)> Job for ReadBack<P> {
     fn longest_bytes(&self) -> usize {
-        LONGEST_BYTES as usize
+        self.0.longest_bytes()
     }
 
     fn next(&mut self, _: &mut Slot<'_>) -> Option<Command> {

@@ -13,10 +13,12 @@ use crate::config::{ByteSize, Name};
 use crate::control::Fault;
 use crate::control::request::{Allow, HostEdit, MapAdd};
 use crate::exercise::{
-    Direction, ExerciseError, Fill, Measure, Measured, Mix, Pattern, Place, ReadBack, run,
+    Access, Content, Dial, ExerciseError, Fill, Initiator, InitiatorGone, Measure, Measured, Mix,
+    Pattern, Place, ReadBack, run,
 };
 use crate::identity::Guid;
-use crate::loopback::{Initiator, InitiatorGone, Target};
+use crate::loopback::Target;
+use crate::portal::FabricKind;
 
 use super::super::{Failure, Outcome, access};
 use super::Story;
@@ -42,15 +44,15 @@ const PENDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is measured.
 const MIXES: [Mix; 4] = [
-    mix(Direction::Read, 4 << 10, 1),
-    mix(Direction::Read, 4 << 10, 32),
-    mix(Direction::Write, 4 << 10, 32),
-    mix(Direction::Read, 1 << 20, 8),
+    mix(Access::Read, 4 << 10, 1),
+    mix(Access::Read, 4 << 10, 32),
+    mix(Access::Write, 4 << 10, 32),
+    mix(Access::Read, 1 << 20, 8),
 ];
 
-const fn mix(direction: Direction, len_bytes: usize, depth: usize) -> Mix {
+const fn mix(access: Access, len_bytes: usize, depth: usize) -> Mix {
     Mix {
-        direction,
+        access,
         len_bytes,
         depth,
     }
@@ -108,7 +110,12 @@ impl Stage {
         let mut options = ConnectOptions::new(self.portal(), self.target.port());
         options.source = Some(SocketAddr::new(from, 0));
         options.data_bytes = DATA_BYTES;
-        Ok(Initiator::log_in(options, guid(port_guid)?).await)
+        let dial = Dial::Srp {
+            fabric: FabricKind::Soft,
+            guid: Some(guid(port_guid)?),
+            options,
+        };
+        Ok(Initiator::log_in(dial, 0).await)
     }
 
     /// The host that is listed logs in and looks at what it has.
@@ -277,9 +284,10 @@ fn look(session: &mut dyn Nexus) -> Result<(Inquiry, Capacity), ExecuteError> {
 
 fn figures(session: &mut dyn Nexus, mix: Mix, duration: Duration) -> Result<Measured, Failure> {
     let place = place(session)?;
-    let mut job = Measure::new(mix, PATTERN, LUN_BYTES, duration)?;
+    let content = Content::Kept(PATTERN);
+    let mut job = Measure::new(mix, content, PATTERN.seed, LUN_BYTES, duration)?;
     run(session, place, mix.depth, &mut job)?;
-    Ok(job.result())
+    Measured::together(&[job]).ok_or_else(|| defect("one measurement has no figures"))
 }
 
 fn row(measured: &Measured) -> String {

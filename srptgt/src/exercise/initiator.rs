@@ -1,13 +1,12 @@
-//! An initiator: a thread with a fabric and a session of its own.
+//! An initiator: a thread with a line and a session of its own.
 
 use std::sync::mpsc;
 use std::thread;
 
-use initiator::{ConnectError, ConnectOptions, Nexus, Session};
-use rdma::{Fabric, SoftConfig};
+use initiator::{ConnectError, Nexus};
 use tokio::sync::oneshot;
 
-use crate::identity::Guid;
+use super::Dial;
 
 type Task = Box<dyn FnOnce(&mut dyn Nexus) + Send>;
 
@@ -24,26 +23,21 @@ pub struct Initiator {
 pub struct InitiatorGone;
 
 impl Initiator {
-    /// Logs in from the address that the options name, over a port with this GUID.
+    /// Logs in as initiator port `number`; initiators that run at the same time have different numbers.
     ///
     /// # Errors
     /// The target's reason for its refusal, or what is missing here.
-    pub async fn log_in(options: ConnectOptions, port_guid: Guid) -> Result<Self, ConnectError> {
+    pub async fn log_in(dial: Dial, number: u64) -> Result<Self, ConnectError> {
         let (tell, told) = oneshot::channel();
         let (tasks, queue) = mpsc::channel::<Task>();
         let (end, ended) = oneshot::channel();
-        let config = SoftConfig {
-            addresses: options.source.iter().map(|source| source.ip()).collect(),
-            port_guid: Some(port_guid.value()),
-            ..SoftConfig::default()
-        };
         let thread = thread::Builder::new().name("initiator".to_owned());
         let body = move || {
-            // A fabric belongs to the thread that makes it.
-            match Session::connect_on(&Fabric::soft(config), &options) {
+            // A line belongs to the thread that makes it.
+            match dial.line(number).log_in(number) {
                 Ok(session) => {
                     let _ = tell.send(Ok(()));
-                    serve(Box::new(session), &queue);
+                    serve(session, &queue);
                 }
                 Err(error) => drop(tell.send(Err(error))),
             }
@@ -64,10 +58,21 @@ impl Initiator {
         &self,
         work: impl FnOnce(&mut dyn Nexus) -> T + Send + 'static,
     ) -> Result<T, InitiatorGone> {
+        self.start(work)?.await.map_err(|_| InitiatorGone)
+    }
+
+    /// Lets the session do something; the result comes later.
+    ///
+    /// # Errors
+    /// The thread panicked.
+    pub fn start<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut dyn Nexus) -> T + Send + 'static,
+    ) -> Result<oneshot::Receiver<T>, InitiatorGone> {
         let (tell, told) = oneshot::channel();
         let task: Task = Box::new(move |session| drop(tell.send(work(session))));
         self.tasks.send(task).map_err(|_| InitiatorGone)?;
-        told.await.map_err(|_| InitiatorGone)
+        Ok(told)
     }
 
     /// Logs out, and waits until the address is free again.

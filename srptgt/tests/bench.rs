@@ -1,0 +1,243 @@
+//! Measuring and self-testing as a user runs them: against a target of their own, and against one that runs.
+#![allow(clippy::unwrap_used)] // What a test relies on may panic.
+
+use std::net::UdpSocket;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const ID_EXT: &str = "0x0253525000000011";
+const IOC_GUID: &str = "0x0253525000000012";
+const GUID: &str = "0x0252010000de3011";
+
+fn srptgt(folder: &TempDir, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_srptgt"))
+        .args(arguments)
+        .env("TMPDIR", folder.path())
+        .env("COLUMNS", "200")
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn is_empty(folder: &TempDir) -> bool {
+    folder.path().read_dir().unwrap().next().is_none()
+}
+
+fn json(output: &Output) -> Value {
+    let parsed = serde_json::from_slice(&output.stdout);
+    parsed.unwrap_or_else(|_| panic!("{}{}", text(&output.stdout), text(&output.stderr)))
+}
+
+#[test]
+fn a_target_of_its_own_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "bench --address 127.71.0.1 --seconds 0.1";
+    let output = srptgt(&folder, &words(arguments));
+    let (told, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{told}{errors}");
+    assert_eq!(errors, "", "no progress bar where no terminal is");
+    for job in [
+        "4 KiB read, depth 1 ",
+        "4 KiB read, depth 32",
+        "4 KiB write, depth 32",
+        "1 MiB read, depth 8",
+        "1 MiB write, depth 8",
+    ] {
+        assert!(told.contains(job), "{job}:\n{told}");
+    }
+    assert!(is_empty(&folder), "something is left behind");
+}
+
+#[test]
+fn the_figures_of_several_sessions_are_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = "bench --address 127.72.0.1 --seconds 0.2 --sessions 2 --pattern mixed --block-size 8K \
+        --depth 1,16 --output json";
+    let output = srptgt(&folder, &words(arguments));
+    let report = json(&output);
+    assert_eq!(report["sessions"], 2);
+    let measured = report["measured"].as_array().unwrap();
+    assert_eq!(measured.len(), 2);
+    for row in measured {
+        let figure = |name: &str| {
+            row[name]
+                .as_f64()
+                .unwrap_or_else(|| panic!("{name}: {row}"))
+        };
+        let ratio = figure("bytes_per_second") / figure("iops");
+        assert!((ratio - 8192.0).abs() < 1e-3, "{row}");
+        assert!(figure("p50_us") <= figure("p99_us"), "{row}");
+        assert!(figure("p999_us") <= figure("max_us") * 1.001, "{row}");
+        assert!(figure("target_cpu_us") > 0.0, "{row}");
+        assert!(figure("target_system_calls") > 0.0, "{row}");
+    }
+    assert!(is_empty(&folder), "something is left behind");
+}
+
+#[test]
+fn a_target_of_its_own_passes_every_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = srptgt(&folder, &words("selftest --address 127.73.0.1"));
+    let (told, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{told}{errors}");
+    assert!(
+        told.contains("\n20 passed, 0 failed, 0 skipped\n"),
+        "{told}"
+    );
+    assert!(is_empty(&folder), "something is left behind");
+}
+
+#[test]
+fn who_has_the_address_is_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let _other = UdpSocket::bind(("127.74.0.1", 4791)).unwrap();
+    for command in ["bench", "selftest"] {
+        let output = srptgt(&folder, &[command, "--address", "127.74.0.1"]);
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert!(errors.contains("UDP port 4791 of 127.74.0.1"), "{errors}");
+        assert!(errors.contains("--address 127.1.0.1"), "{errors}");
+    }
+    assert!(is_empty(&folder), "something is left behind");
+}
+
+/// A daemon that nobody started for this.
+struct Foreign {
+    daemon: Child,
+    _folder: TempDir,
+}
+
+impl Foreign {
+    fn start(address: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let config = format!(
+            "[target]\nid_ext = \"{ID_EXT}\"\nioc_guid = \"{IOC_GUID}\"\n\n\
+             [[portal]]\nprotocol = \"srp\"\nlisten = \"{address}:5555\"\n\n\
+             [lun.ds1]\nram = \"20M\"\n\n[host.h]\nguids = [\"{GUID}\"]\n\n\
+             [[map]]\nhost = \"h\"\nlun = \"ds1\"\nnumber = 3\n"
+        );
+        std::fs::write(path("srptgt.toml"), config).unwrap();
+        let daemon = Command::new(env!("CARGO_BIN_EXE_srptgt"))
+            .args([
+                "serve",
+                "--fabric",
+                "soft",
+                "--no-fixed-buffers",
+                "--config",
+            ])
+            .args([
+                &path("srptgt.toml"),
+                "--state",
+                &path(""),
+                "--api",
+                &path("api.sock"),
+            ])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = Instant::now() + Duration::from_secs(60);
+        while !Command::new(env!("CARGO_BIN_EXE_srptgt"))
+            .args(["status", "--api", &path("api.sock")])
+            .output()
+            .unwrap()
+            .status
+            .success()
+        {
+            assert!(Instant::now() < until, "the daemon does not come up");
+        }
+        Self {
+            daemon,
+            _folder: folder,
+        }
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+#[test]
+fn a_running_target_is_written_to_only_when_that_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let _daemon = Foreign::start("127.75.0.1");
+    let peer = format!(
+        "--target 127.75.0.1 --fabric soft --id-ext {ID_EXT} --ioc-guid {IOC_GUID} --guid {GUID} \
+         --source 127.75.0.2 --lun 3"
+    );
+    let run = |line: String| srptgt(&folder, &words(&line));
+
+    let bench = run(format!("bench {peer} --pattern write"));
+    assert_eq!(bench.status.code(), Some(2));
+    assert!(
+        text(&bench.stderr).contains("add --write"),
+        "{}",
+        text(&bench.stderr)
+    );
+    let selftest = run(format!("selftest {peer}"));
+    assert_eq!(selftest.status.code(), Some(2));
+    assert!(
+        text(&selftest.stderr).contains("--destroy-data"),
+        "{}",
+        text(&selftest.stderr)
+    );
+
+    let reads = run(format!("bench {peer} --seconds 0.1 --output json"));
+    let rows = json(&reads)["measured"].clone();
+    let names = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap());
+    let names: Vec<&str> = names.collect();
+    assert!(
+        names.len() == 3 && names.iter().all(|name| name.contains("read")),
+        "{names:?}"
+    );
+    assert_eq!(
+        rows[0]["target_cpu_us"],
+        Value::Null,
+        "it is not ours to look into"
+    );
+
+    let both = run(format!("bench {peer} --seconds 0.1 --write --output json"));
+    assert_eq!(json(&both)["measured"].as_array().unwrap().len(), 5);
+    let selftest = run(format!("selftest {peer} --destroy-data --output json"));
+    let report = json(&selftest);
+    assert!(selftest.status.success(), "{report:#}");
+    let skipped = report["checks"].as_array().unwrap().iter();
+    let skipped: Vec<_> = skipped.filter(|check| check["verdict"] == "skip").collect();
+    assert_eq!(skipped.len(), 1, "{skipped:?}");
+    assert_eq!(skipped[0]["name"], "stranger");
+}
+
+#[test]
+fn a_check_that_fails_says_what_was_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let _daemon = Foreign::start("127.76.0.1");
+    // LUN 0 is mapped to nobody.
+    let peer = format!(
+        "selftest --target 127.76.0.1 --fabric soft --id-ext {ID_EXT} --ioc-guid {IOC_GUID} --guid {GUID} \
+         --source 127.76.0.2 --destroy-data"
+    );
+    let output = srptgt(&folder, &words(&peer));
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("FAIL  login "), "{told}");
+    assert!(told.contains("LOGICAL UNIT NOT SUPPORTED"), "{told}");
+    assert!(told.contains("\n0 passed, 1 failed, 0 skipped\n"), "{told}");
+}
+
+fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
