@@ -37,7 +37,7 @@ fn a_lun_is_added_grown_protected_and_removed_under_load() {
                 "dd if={} of=/dev/null bs=4k count=1 iflag=direct",
                 disk.path()
             ));
-            until_true("the kernel to log the attention", 10, || {
+            until_true("the kernel to log the attention", 30, || {
                 mark.since().contains("apacity data has changed")
             });
             disk.rescan();

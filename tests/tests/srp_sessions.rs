@@ -11,9 +11,13 @@ use tests::vm::{Options, scenario};
 
 #[test]
 fn sixty_four_logins_in_a_row_leave_no_memory_behind() {
+    let options = Options {
+        time_limit_s: 360,
+        ..Options::default()
+    };
     scenario(
         "sixty_four_logins_in_a_row_leave_no_memory_behind",
-        Options::default(),
+        options,
         || {
             let rxe = Rxe::on_dummy(0);
             let target = Srptgt::serving(&rxe, &["--ram --size 16M"]);
@@ -28,7 +32,7 @@ fn sixty_four_logins_in_a_row_leave_no_memory_behind() {
             log_in_and_out(8);
             let (held, resident) = (Held::now(&target), target.resident_kib());
             log_in_and_out(56);
-            until_true("memory and RDMA objects to be given back", 10, || {
+            until_true("memory and RDMA objects to be given back", 30, || {
                 Held::now(&target) == held
             });
             let after = target.resident_kib();
@@ -65,7 +69,7 @@ impl Held {
 #[test]
 fn thirty_two_sessions_at_once() {
     let options = Options {
-        time_limit_s: 180,
+        time_limit_s: 360,
         ..Options::default()
     };
     scenario("thirty_two_sessions_at_once", options, || {

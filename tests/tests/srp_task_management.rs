@@ -14,7 +14,11 @@ use tests::vm::{Options, scenario};
 
 #[test]
 fn resets_under_load_lose_nothing() {
-    scenario("resets_under_load_lose_nothing", Options::default(), || {
+    let options = Options {
+        time_limit_s: 360,
+        ..Options::default()
+    };
+    scenario("resets_under_load_lose_nothing", options, || {
         let rxe = Rxe::on_dummy(0);
         let target = Srptgt::serving(&rxe, &["--ram --size 32M"]);
         let session = target.login(&rxe, rxe.address).succeed();
