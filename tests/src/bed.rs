@@ -168,12 +168,17 @@ impl Peer {
     pub fn fabric(&self) -> Fabric {
         match self.is_soft {
             false => Fabric::verbs(),
-            true => Fabric::soft(SoftConfig {
-                addresses: vec![loopback_address()],
-                port_guid: Some(self.guid),
-                ..SoftConfig::default()
-            }),
+            true => self.fabric_at(loopback_address()),
         }
+    }
+
+    /// The soft fabric with this address, for the calling thread.
+    pub fn fabric_at(&self, address: IpAddr) -> Fabric {
+        Fabric::soft(SoftConfig {
+            addresses: vec![address],
+            port_guid: Some(self.guid),
+            ..SoftConfig::default()
+        })
     }
 
     /// The target that everybody logs in to.

@@ -1,6 +1,7 @@
 //! An initiator that keeps the rules while somebody else breaks them: verified I/O all the time, and the proof that it
 //! noticed nothing.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,7 +11,7 @@ use std::time::Duration;
 use initiator::{Lun, Scsi};
 use serde_json::Value;
 
-use crate::bed::{Bed, Peer};
+use crate::bed::{Bed, Peer, loopback_address};
 use crate::deadline::until_true;
 use crate::fio::Fio;
 use crate::ib_srp::Session;
@@ -25,7 +26,6 @@ const JOB_LIMIT: Duration = Duration::from_secs(90);
 /// A session with verified I/O on LUN 0, which is the only one when it begins.
 #[derive(Debug)]
 pub struct Bystander {
-    /// The queue pairs that the target knows it by.
     queue_pairs: Vec<u64>,
     is_over: Arc<AtomicBool>,
     /// How many jobs were done, once they are over.
@@ -37,8 +37,11 @@ pub struct Bystander {
 #[derive(Debug)]
 enum Side {
     Kernel(Session),
-    /// Dropped, it lets the session end.
-    Own(Sender<()>),
+    Own {
+        address: IpAddr,
+        /// Dropped, it lets the session end.
+        stay: Sender<()>,
+    },
 }
 
 impl Bystander {
@@ -66,6 +69,19 @@ impl Bystander {
         }
     }
 
+    /// The address that it came from; none for the kernel's.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.side {
+            Side::Kernel(_) => None,
+            Side::Own { address, .. } => Some(address),
+        }
+    }
+
+    /// The queue pairs that the target knows it by.
+    pub fn queue_pairs(&self) -> &[u64] {
+        &self.queue_pairs
+    }
+
     /// Ends it: every byte was right, and its connections are still those that it began with. Then nobody is left, and
     /// nothing is left behind.
     ///
@@ -87,7 +103,7 @@ impl Bystander {
                 assert_eq!(session.state().as_deref(), Some("running"));
                 session.logout();
             }
-            Side::Own(stay) => drop(stay),
+            Side::Own { stay, .. } => drop(stay),
         }
         self.load.join().expect("the bystander");
         until_true("the last session to end", LIMIT_S, || sessions() == 0);
@@ -150,13 +166,16 @@ fn kernel(
 fn own(peer: Peer, is_over: Arc<AtomicBool>, tell: Sender<u32>) -> (Side, JoinHandle<()>) {
     const DEPTH: usize = 8;
     let (stay, left) = channel();
+    let address = loopback_address();
     let load = move || {
-        let mut session = peer.log_in(&Sweep::options(DEPTH, peer.options()));
+        let options = Sweep::options(DEPTH, peer.options());
+        let session = initiator::Session::connect_on(&peer.fabric_at(address), &options);
+        let mut session = session.expect("a session");
         session.await_ready(Lun::peripheral(0)).expect("ready");
         let jobs = repeat(&is_over, |job| {
             let sweep = Sweep {
                 lun: Lun::peripheral(0),
-                bytes: 4 << 20,
+                bytes: 2 << 20,
                 depth: DEPTH,
                 seed: job.into(),
             };
@@ -167,5 +186,5 @@ fn own(peer: Peer, is_over: Arc<AtomicBool>, tell: Sender<u32>) -> (Side, JoinHa
         let _ = left.recv();
         session.logout();
     };
-    (Side::Own(stay), thread::spawn(load))
+    (Side::Own { address, stay }, thread::spawn(load))
 }
