@@ -9,6 +9,7 @@
 pub mod autopsy;
 pub mod bed;
 pub mod bystander;
+pub mod capture;
 pub mod command;
 pub mod deadline;
 pub mod disk;

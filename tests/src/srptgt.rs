@@ -350,6 +350,9 @@ pub struct Counters {
     /// Packets that came over the soft fabric.
     #[serde(default)]
     pub packets_received: u64,
+    /// Packets that were sent over it.
+    #[serde(default)]
+    pub packets_sent: u64,
     /// Packets over the soft fabric that were damaged, forged or for nobody.
     #[serde(default)]
     pub packets_refused: u64,
