@@ -4,6 +4,8 @@ use super::*;
 use crate::identity::Id128;
 use crate::portal::Portal;
 
+mod iscsi;
+
 const PORT: u64 = 0x0002_c903_000e_0b73;
 
 fn guid(value: u64) -> Guid {

@@ -60,9 +60,6 @@ fn sessions(answer: &Value) -> String {
             ("IDENTITY", &|session| text(session, "/identity")),
             ("VOUCHED", &|session| text(session, "/vouched")),
             ("PORTAL", &|session| text(session, "/login/portal/listen")),
-            ("CHANNELS", &|session| {
-                list(session, "/channels").len().to_string()
-            }),
             ("READ", &|session| rounded(sum(session, "/read_bytes"))),
             ("WRITTEN", &|session| {
                 rounded(sum(session, "/written_bytes"))

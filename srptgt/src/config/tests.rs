@@ -8,10 +8,17 @@ const GOOD: &str = r#"
 [target]
 id_ext = "0x0252000000000001"
 ioc_guid = "0x0252000000000002"
+iqn = "iqn.2001-04.com.example:tank"
+alias = "the tank"
+portal_group_tag = 7
 
 [[portal]]
 protocol = "srp"
 listen = "10.99.0.1:5555"
+
+[[portal]]
+protocol = "tcp"
+listen = "0.0.0.0:3260"
 
 [lun.ds1]
 file = "/tank/ds1.img"
@@ -28,10 +35,13 @@ write_cache = true
 
 [host.esx01]
 guids = ["0002:c903:000e:0b73", "0x0002c903000e0b74"]
+iqns = ["iqn.1998-01.com.VMware:esx01", "naa.52004567ba64678d"]
 require = "fabric"
 pkeys = ["0x8001"]
 ports = ["mlx4_0:1"]
 addresses = ["10.99.0.0/24"]
+chap = { user = "esx01", secret = "the first secret" }
+mutual_chap = { user = "tank", secret = "the second secret" }
 
 [[map]]
 host = "esx01"
@@ -73,6 +83,12 @@ fn reads_everything() {
     assert_eq!(config.luns[&name("ds1")].size, Some(ByteSize(2 << 40)));
     assert_eq!(config.luns[&name("scratch")].block_size, BlockSize::B4096);
     assert_eq!(config.hosts[&name("esx01")].guids.len(), 2);
+    let host = &config.hosts[&name("esx01")];
+    assert!(host.iqns.contains("iqn.1998-01.com.vmware:esx01"));
+    let chap = host.chap.as_ref().unwrap();
+    assert_eq!(chap.initiator.secret.expose(), "the first secret");
+    assert_eq!(chap.target.as_ref().unwrap().user, "tank");
+    assert_eq!(config.iscsi.portal_group_tag, 7);
     let maps: Vec<_> = config.maps_of(&name("esx01")).collect();
     assert_eq!(maps.len(), 2);
     assert_eq!((maps[1].0, maps[1].1.read_only), (7, true));
@@ -119,6 +135,11 @@ fn wrong_values_are_refused_with_line_and_accepted_ones() {
         ("0x8001", "8001", "0x8001"),
         ("10.99.0.0/24", "10.99.0.0/99", "10.0.0.0/24"),
         ("naa.6025", "naa.5025", "the first of them 6"),
+        ("iqn.2001-04", "iqn.2001", "YYYY-MM"),
+        ("naa.52004567ba64678d", "esx01", "iqn.YYYY-MM"),
+        ("\"the tank\"", "\"\"", "1 to 255 bytes"),
+        ("the first secret", "short", "at least 96 bits"),
+        ("\"the first secret\"", "123456789012", "text in quotes"),
     ] {
         let refusal = refused(from, to);
         assert_eq!(refusal.line, line_with(from), "{to}: {}", refusal.text);
@@ -196,6 +217,73 @@ fn what_must_be_unique_is() {
     assert!(refusal.text.contains("/tank/ds1.img"), "{}", refusal.text);
     let refusal = second("[[portal]]\nprotocol = \"srp\"\nlisten = \"10.99.0.1:5555\"");
     assert!(refusal.text.contains("listed twice"), "{}", refusal.text);
+}
+
+#[test]
+fn names_and_secrets_are_each_in_one_place() {
+    let refusal = refused("naa.52004567ba64678d", "iqn.1998-01.com.vmware:esx01");
+    assert_eq!(refusal.line, line_with("iqns ="));
+    assert!(refusal.text.contains("listed twice"), "{}", refusal.text);
+    let refusal = refused("naa.52004567ba64678d", "iqn.2001-04.com.example:tank");
+    assert!(refusal.text.contains("own name"), "{}", refusal.text);
+    let refusal = refused("the second secret", "the first secret");
+    assert!(refusal.text.contains("two different"), "{}", refusal.text);
+    assert!(!refusal.text.contains("the first"), "{}", refusal.text);
+    let refusal = refused(
+        "chap = { user = \"esx01\", secret = \"the first secret\" }\n",
+        "",
+    );
+    assert!(refusal.text.contains("no chap"), "{}", refusal.text);
+    let refusal = refused(", secret = \"the first secret\"", "");
+    assert_eq!(refusal.line, line_with("the first secret"));
+    assert!(refusal.text.contains("--secrets"), "{}", refusal.text);
+    let second = format!("{GOOD}\n[host.esx02]\niqns = [\"naa.52004567BA64678D\"]");
+    let refusal = parse(&second).unwrap_err();
+    assert_eq!(refusal.line, GOOD.lines().count() + 3);
+    assert!(
+        refusal.text.contains("under host esx01"),
+        "{}",
+        refusal.text
+    );
+}
+
+#[test]
+fn what_is_shown_has_no_secret() {
+    let text = to_toml(&good(), Secrets::LeftOut).unwrap();
+    assert!(text.contains("user = \"esx01\"") && !text.contains("secret ="));
+    let json = serde_json::to_string(&Document::of(&good(), Secrets::LeftOut)).unwrap();
+    assert!(!json.contains("first secret"), "{json}");
+    assert!(!format!("{:?}", good()).contains("first secret"));
+}
+
+#[test]
+fn a_file_with_secrets_is_for_its_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = ConfigFile::new(&folder.path().join("srptgt.toml"));
+    file.save(&good()).unwrap();
+    let mode = |mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(file.path(), permissions).unwrap();
+        file.load().map(drop).map_err(|error| error.to_string())
+    };
+    for bad in [0o644, 0o604, 0o666, 0o602] {
+        let error = mode(bad).unwrap_err();
+        assert!(error.contains("chmod 600"), "{error}");
+    }
+    for good in [0o600, 0o640, 0o660] {
+        assert_eq!(mode(good), Ok(()));
+    }
+    std::fs::write(file.path(), "[host.a]\n").unwrap();
+    assert_eq!(mode(0o644), Ok(()), "without secrets anybody may read it");
+}
+
+#[test]
+fn a_target_without_a_name_gets_one_of_its_guid() {
+    let config = parse(&GOOD.replace("iqn = \"iqn.2001-04.com.example:tank\"\n", "")).unwrap();
+    assert_eq!(
+        config.iscsi.target_name.as_str(),
+        "iqn.2026-11.io.srptgt:0252000000000002"
+    );
 }
 
 #[test]

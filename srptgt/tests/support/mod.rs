@@ -3,13 +3,15 @@
 #![allow(dead_code)] // Each test file uses its part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use serde_json::{Value, json};
 use srptgt::access::{Access, Credentials, Identity, LinkLayer, LoginIdentity, Vouched};
-use srptgt::api::client::Client;
+use srptgt::api::client::{Client, ClientError};
 use srptgt::api::server::Socket;
 use srptgt::control::Control;
 use srptgt::identity::{Guid, Id128};
@@ -144,6 +146,9 @@ impl Told {
 
 fn endpoints(portal: &Portal) -> Vec<Endpoint> {
     match &portal.listen {
+        Listen::Ip(address) if address.ip().is_unspecified() => ["10.99.0.1", "10.98.0.1"]
+            .map(|ip| Endpoint::Ip((ip.parse::<IpAddr>().unwrap(), address.port()).into()))
+            .into(),
         Listen::Ip(address) => vec![Endpoint::Ip(*address)],
         Listen::InfiniBand(_) => vec![Endpoint::InfiniBand {
             gid: id(0xfe80 << 48, 0x0002_c903_000e_0b73),
@@ -235,6 +240,13 @@ impl Bed {
         self.refuse_with(login, refused).await;
     }
 
+    /// An iSCSI login over TCP is refused, as the worker would.
+    pub(crate) async fn refuse_iscsi(&self, initiator_name: &str) {
+        let login = iscsi_login(Protocol::Tcp, initiator_name, None);
+        let refused = self.told().access.admit(&login).unwrap_err();
+        self.refuse_with(login, refused).await;
+    }
+
     pub(crate) async fn refuse_with(&self, login: LoginIdentity, refused: srptgt::access::Refused) {
         let before = self.control.refused().len();
         let when = std::time::SystemTime::now();
@@ -249,6 +261,7 @@ impl Bed {
                 return;
             }
         }
+        panic!("the refusal was not taken down as a new one");
     }
 }
 
@@ -274,6 +287,49 @@ pub(crate) fn login(guid: u64) -> LoginIdentity {
             claimed_guid: Guid::new(guid),
         },
     }
+}
+
+/// An iSCSI login, over RoCE or TCP; without a target it is for discovery.
+pub(crate) fn iscsi_login(
+    protocol: Protocol,
+    initiator_name: &str,
+    target: Option<&str>,
+) -> LoginIdentity {
+    let rdma = login(0);
+    let over_rdma = protocol == Protocol::Iser;
+    LoginIdentity {
+        portal: Portal {
+            protocol,
+            listen: "10.99.0.1:3260".parse().unwrap(),
+            fabric: None,
+        },
+        local: rdma.local.filter(|_| over_rdma),
+        link_layer: rdma.link_layer.filter(|_| over_rdma),
+        source_gid: rdma.source_gid.filter(|_| over_rdma),
+        pkey: rdma.pkey.filter(|_| over_rdma),
+        address: rdma.address,
+        who: Credentials::Iscsi {
+            initiator_name: initiator_name.to_owned(),
+            isid: [0x00, 0x02, 0x3d, 0, 0, 1],
+            target_name: target.map(str::to_owned),
+            discovery: target.is_none(),
+        },
+    }
+}
+
+/// The same host's session by its iSCSI name.
+pub(crate) fn iscsi_session(session_id: u64, protocol: Protocol, name: &str) -> SessionInfo {
+    let over_rdma = protocol == Protocol::Iser;
+    let mut session = session(session_id);
+    session.transport = protocol;
+    session.identity = Identity::Iqn(name.parse().unwrap());
+    session.vouched = Vouched::Chap;
+    session.login = iscsi_login(protocol, name, Some("iqn.2026-11.io.srptgt:x"));
+    for channel in &mut session.channels {
+        channel.queue_pair = channel.queue_pair.filter(|_| over_rdma);
+        channel.max_it_iu_bytes = 8192;
+    }
+    session
 }
 
 /// A session of host `esx01` on LUN 0, `ds1`.
@@ -309,4 +365,46 @@ pub(crate) fn session(session_id: u64) -> SessionInfo {
             },
         }],
     }
+}
+
+/// The port GUID that the tests' host has.
+pub(crate) const PORT: u64 = 0x0002_c903_000e_0b73;
+
+pub(crate) fn refused(result: Result<Value, ClientError>) -> (bool, String, String) {
+    match result.unwrap_err() {
+        ClientError::Refused {
+            wrong_usage,
+            text,
+            fix,
+        } => (wrong_usage, text, fix),
+        other => panic!("{other}"),
+    }
+}
+
+pub(crate) async fn add_ram(bed: &Bed, name: &str) -> Result<Value, ClientError> {
+    bed.client
+        .post(&format!("/v1/luns/{name}"), json!({ "ram": "1M" }))
+        .await
+}
+
+pub(crate) async fn add_host(bed: &Bed, name: &str, guid: u64) -> Result<Value, ClientError> {
+    let guids = [format!("0x{guid:016x}")];
+    bed.client
+        .post(&format!("/v1/hosts/{name}"), json!({ "guids": guids }))
+        .await
+}
+
+pub(crate) async fn map(bed: &Bed, lun: &str, host: &str) -> Result<Value, ClientError> {
+    bed.client
+        .post("/v1/maps", json!({ "lun": lun, "host": host }))
+        .await
+}
+
+/// ds1 mapped to esx01.
+pub(crate) async fn served() -> Bed {
+    let bed = Bed::new().await;
+    add_ram(&bed, "ds1").await.unwrap();
+    add_host(&bed, "esx01", PORT).await.unwrap();
+    map(&bed, "ds1", "esx01").await.unwrap();
+    bed
 }
