@@ -256,7 +256,17 @@ impl Connection {
 
     /// Memory in bytes that the connection holds on the heap, without what its buffers hold in their pools.
     pub fn heap_bytes(&self) -> usize {
-        self.exchanges.heap_bytes()
+        let datamover = match self.datamover {
+            Datamover::Tcp(_) => size_of::<Framer>(),
+            Datamover::Iser => 0,
+        };
+        let phase = match self.phase {
+            Phase::Login(_) => size_of::<Login>(),
+            Phase::FullFeature(_) => size_of::<TextPhase>(),
+        };
+        datamover
+            + phase
+            + self.exchanges.heap_bytes()
             + self.control.capacity()
             + self.backlog.capacity() * size_of::<Buf>()
             + self.events.capacity() * size_of::<ChannelEvent>()
@@ -470,3 +480,6 @@ impl Channel for Connection {
         self.next_timeout()
     }
 }
+
+#[cfg(test)]
+mod tests;

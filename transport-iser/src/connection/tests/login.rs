@@ -1,0 +1,149 @@
+//! From the first Login Request to the first command.
+
+use target_core::port::{Channel, ChannelEvent};
+
+use super::harness::{Bed, FIRST, Sent, read};
+use crate::Sn;
+use crate::connection::LoginEvent;
+use crate::login::{Admission, Datamover, Digest};
+use crate::pdu::{Bhs, LoginRequest, LoginResponse, LoginStatus, NopOut, Stage};
+
+const KEYS: &str = "InitiatorName=iqn.2026-11.test:initiator\0TargetName=iqn.2026-11.test:target\0\
+    SessionType=Normal\0HeaderDigest=CRC32C,None\0DataDigest=CRC32C\0MaxRecvDataSegmentLength=8192\0";
+
+fn request() -> LoginRequest {
+    LoginRequest {
+        immediate: true,
+        transit: true,
+        current_stage: Stage::LOGIN_OPERATIONAL_NEGOTIATION,
+        next_stage: Stage::FULL_FEATURE_PHASE,
+        isid: [0x80, 1, 2, 3, 4, 5],
+        initiator_task_tag: 1,
+        cid: 7,
+        cmd_sn: FIRST,
+        ..LoginRequest::default()
+    }
+}
+
+fn admission() -> Admission {
+    Admission {
+        tsih: 5,
+        portal_group_tag: 1,
+        target_alias: None,
+        chap: None,
+    }
+}
+
+fn send(bed: &mut Bed, bhs: &Bhs, keys: &str) {
+    bed.send(bhs, keys.as_bytes());
+}
+
+fn knock(bed: &mut Bed) {
+    let keys = KEYS;
+    send(bed, &request().encode(keys.len() as u32), keys);
+    assert!(matches!(bed.events()[..], [ChannelEvent::Transport]));
+    let Some(LoginEvent::Admit(identity)) = bed.connection.poll_login() else {
+        panic!("a question expected");
+    };
+    assert_eq!(identity.initiator_name, "iqn.2026-11.test:initiator");
+    assert!(
+        bed.sent().is_empty(),
+        "nothing is said before the driver has answered"
+    );
+}
+
+fn response(sent: &Sent) -> LoginResponse {
+    LoginResponse::parse(&sent.bhs).unwrap()
+}
+
+#[test]
+fn a_login_comes_to_full_feature_phase_and_its_digests() {
+    let mut bed = Bed::login(Datamover::Tcp);
+    knock(&mut bed);
+    bed.connection.handle_admission(Ok(admission()));
+    assert!(matches!(bed.events()[..], [ChannelEvent::Transport]));
+    let Some(LoginEvent::Established(negotiated)) = bed.connection.poll_login() else {
+        panic!("a session expected");
+    };
+    assert_eq!(
+        (negotiated.tsih, negotiated.header_digest),
+        (5, Digest::Crc32c)
+    );
+    // The response itself has no digests.
+    let sent = bed.sent_one();
+    let pdu = response(&sent);
+    assert!(pdu.transit && pdu.status == LoginStatus::SUCCESS);
+    assert_eq!((pdu.tsih, pdu.stat_sn), (5, Sn(1)));
+    assert_eq!((pdu.exp_cmd_sn, pdu.max_cmd_sn), (FIRST, FIRST.plus(7)));
+    bed.agree(&negotiated);
+    assert_eq!(bed.read(1, 0).tag, 1);
+}
+
+#[test]
+fn who_is_not_admitted_hears_the_status() {
+    let mut bed = Bed::login(Datamover::Tcp);
+    knock(&mut bed);
+    bed.connection
+        .handle_admission(Err(LoginStatus::AUTHORIZATION_FAILURE));
+    assert!(matches!(
+        bed.connection.poll_login(),
+        Some(LoginEvent::Failed(_))
+    ));
+    assert_eq!(
+        response(&bed.sent_one()).status,
+        LoginStatus::AUTHORIZATION_FAILURE
+    );
+    assert!(bed.close_reason().is_some());
+}
+
+#[test]
+fn other_pdus_have_no_place_in_a_login() {
+    for bhs in [NopOut::default().encode(0), read(FIRST, 3, 0).encode(0)] {
+        let mut bed = Bed::login(Datamover::Tcp);
+        bed.send(&bhs, &[]);
+        assert_eq!(
+            response(&bed.sent_one()).status,
+            LoginStatus::INVALID_DURING_LOGIN
+        );
+        assert!(bed.close_reason().is_some());
+    }
+}
+
+#[test]
+fn a_login_that_is_not_over_in_time_ends() {
+    let mut bed = Bed::login(Datamover::Tcp);
+    assert_eq!(bed.connection.poll_timeout(), Some(15_000));
+    knock(&mut bed);
+    bed.connection.handle_timeout(15_000);
+    assert!(format!("{:?}", bed.close_reason()).contains("15000 ms"));
+    assert!(bed.sent().is_empty());
+    bed.connection.handle_admission(Ok(admission()));
+    assert!(bed.connection.poll_login().is_none() && bed.sent().is_empty());
+}
+
+#[test]
+fn a_half_open_login_holds_little_memory() {
+    let mut bed = Bed::login(Datamover::Tcp);
+    // The longest segment, but for its last byte.
+    bed.receive(&request().encode(8192));
+    bed.receive(&[b'a'; 8191]);
+    assert!(bed.events().is_empty());
+    let bytes = bed.connection.heap_bytes() + size_of_val(&bed.connection);
+    assert!(bytes < 16 << 10, "{bytes}");
+    assert_eq!(bed.recv.level().in_use_bytes, 0);
+    assert_eq!(
+        bed.data.level().in_use_bytes + bed.messages.level().in_use_bytes,
+        0
+    );
+}
+
+#[test]
+fn a_login_segment_longer_than_the_standard_allows_is_refused() {
+    let mut bed = Bed::login(Datamover::Tcp);
+    bed.receive(&request().encode(8193));
+    assert_eq!(
+        response(&bed.sent_one()).status,
+        LoginStatus::INVALID_DURING_LOGIN
+    );
+    assert!(bed.close_reason().is_some());
+}
