@@ -40,6 +40,8 @@ pub struct DeviceLimits {
     pub initiator_depth: u8,
     /// Bytes of one memory region.
     pub region_bytes: u64,
+    /// A SEND can invalidate a key of the peer's.
+    pub send_with_invalidate: bool,
 }
 
 /// One port.

@@ -23,24 +23,31 @@ mod connection;
 mod connections;
 mod data_path;
 mod fabric;
+mod iscsi;
 mod latency;
+mod link;
 mod login;
 mod luns;
+mod machine;
 mod memory;
 mod reports;
 mod requests;
 mod sessions;
 mod slab;
+mod tcp;
 mod teardown;
 mod wakes;
 
 use clock::Clock;
 use connections::Connections;
 use fabric::Fabric;
+use iscsi::{Iscsi, IscsiMemory};
+use login::RefusalLog;
 use luns::Luns;
 use memory::Memory;
 pub use memory::MemorySettings;
 use sessions::Sessions;
+use tcp::TcpPortals;
 
 /// Commands at a time over all sessions; more are answered with TASK SET FULL.
 const TASKS: u32 = 4096;
@@ -114,12 +121,17 @@ struct Worker {
     target: Target,
     engine: Engine,
     memory: Memory,
+    /// From the first iSCSI portal on.
+    iscsi_memory: Option<IscsiMemory>,
+    iscsi: Iscsi,
+    tcp: TcpPortals,
     luns: Luns,
     sessions: Sessions,
     access: Arc<Access>,
     policy: LoginPolicy,
     mailbox: Mailbox,
     totals: reports::Totals,
+    refusal_log: RefusalLog,
     requests: requests::Pending,
     /// The connection manager has events that were not read yet.
     cm_ready: bool,
@@ -149,12 +161,16 @@ impl Worker {
             target: Target::new(TargetLimits { tasks: TASKS }, memory.data.clone()),
             engine,
             memory,
+            iscsi_memory: None,
+            iscsi: Iscsi::default(),
+            tcp: TcpPortals::default(),
             luns: Luns::default(),
             sessions: Sessions::default(),
             access: Arc::default(),
             policy: LoginPolicy::new(settings.target_port),
             mailbox,
             totals: reports::Totals::default(),
+            refusal_log: RefusalLog::default(),
             requests: requests::Pending::default(),
             cm_ready: false,
             clock: Clock::new(),
@@ -197,9 +213,10 @@ impl Worker {
 
     /// Completions, commands and answers, as far as they go without sleeping. Returns how many completions came.
     fn work(&mut self) -> usize {
-        let completions = self.poll_completions();
+        let completions = self.poll_completions() + self.handle_stream_events();
         self.tend_timeouts();
         self.settle();
+        self.tend_paused();
         self.refill();
         self.transmit();
         self.tend_endings();

@@ -31,6 +31,7 @@ pub(super) const LIMITS: DeviceLimits = DeviceLimits {
     responder_resources: 16,
     initiator_depth: 16,
     region_bytes: u64::MAX,
+    send_with_invalidate: true,
 };
 
 /// A network interface.

@@ -153,8 +153,13 @@ fn limits(attributes: &sys::ibv_device_attr) -> DeviceLimits {
         responder_resources: depth(attributes.max_qp_rd_atom),
         initiator_depth: depth(attributes.max_qp_init_rd_atom),
         region_bytes: attributes.max_mr_size,
+        send_with_invalidate: attributes.device_cap_flags & MEM_MGT_EXTENSIONS != 0,
     }
 }
+
+/// `IBV_DEVICE_MEM_MGT_EXTENSIONS`: the base memory management extensions, SEND with invalidate among them
+/// (IBA 10.2.3).
+const MEM_MGT_EXTENSIONS: u32 = 1 << 21;
 
 fn port_attributes(context: &Context, port: u8) -> Result<sys::ibv_port_attr, Error> {
     let mut attributes = sys::ibv_port_attr::default();

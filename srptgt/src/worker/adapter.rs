@@ -8,8 +8,7 @@ use rdma::{
     QueuePair, QueuePairConfig, SharedReceiveQueue, VerbsCounters, WorkCompletion,
 };
 
-use super::memory::{Memory, RECV_LAYOUT};
-use transport_srp::layout::DEFAULT_MAX_IT_IU_LEN;
+use super::memory::{ISER_LAYOUT, ReceiveLayout, SRP_LAYOUT};
 
 /// Completions that one poll takes: enough to batch, few enough that no session waits long for its turn.
 pub(super) const BATCH: usize = 32;
@@ -18,9 +17,28 @@ pub(super) const BATCH: usize = 32;
 /// allowed, and then waits in the NIC.
 const RECEIVE_DEPTH: u32 = 1023;
 
-/// The objects of a device. Connections hold clones of what they need, so the order of dropping is theirs.
+/// The protocol that an adapter receives for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdapterKind {
+    /// SRP.
+    Srp,
+    /// iSER.
+    Iser,
+}
+
+impl AdapterKind {
+    fn layout(self) -> ReceiveLayout {
+        match self {
+            Self::Srp => SRP_LAYOUT,
+            Self::Iser => ISER_LAYOUT,
+        }
+    }
+}
+
+/// The objects of a device for one protocol. Connections hold clones of what they need, so the order of dropping is theirs.
 pub(super) struct Adapter {
     device: Device,
+    kind: AdapterKind,
     domain: ProtectionDomain,
     events: CompletionChannel,
     receive_cq: ArmedQueue,
@@ -30,8 +48,8 @@ pub(super) struct Adapter {
     down: Vec<u8>,
     /// Where receives come from: its own arena, so that a further device takes nothing from the others.
     slots: Pool,
-    /// Keep the worker's arena and that of the receives registered.
-    _regions: [MemoryRegion; 2],
+    /// Keep the memory of commands, messages and receives registered.
+    _regions: Vec<MemoryRegion>,
 }
 
 /// A completion queue, and whether it will report its next completion.
@@ -52,19 +70,24 @@ impl ArmedQueue {
 }
 
 impl Adapter {
-    /// Makes the objects of the device and registers the worker's memory with it.
+    /// Makes the objects of the device and registers the arenas with it.
     ///
     /// # Errors
     /// What the device or the limits of this process stand in the way with.
-    pub(super) fn open(device: Device, memory: &Memory) -> Result<Self, rdma::Error> {
+    pub(super) fn open(
+        device: Device,
+        kind: AdapterKind,
+        arenas: &[&Arc<Arena>],
+    ) -> Result<Self, rdma::Error> {
         let domain = ProtectionDomain::new(&device)?;
         let depth = RECEIVE_DEPTH.min(device.info().limits.shared_receives);
-        let bytes = depth as usize * RECV_LAYOUT.slot_len;
+        let slot_len = kind.layout().slot_len;
+        let bytes = depth as usize * slot_len;
         let receive_arena = Arena::new(bytes).map_err(no_memory)?;
-        let regions = [
-            MemoryRegion::register(&domain, &memory.arena)?,
-            MemoryRegion::register(&domain, &receive_arena)?,
-        ];
+        let all = arenas.iter().copied().chain([&receive_arena]);
+        let regions: Result<Vec<_>, _> = all
+            .map(|arena| MemoryRegion::register(&domain, arena))
+            .collect();
         let events = CompletionChannel::new(&device)?;
         let queue = |receives| CompletionQueue::new(&device, receives, Some(&events));
         let adapter = Self {
@@ -78,11 +101,12 @@ impl Adapter {
             },
             receives: SharedReceiveQueue::new(&domain, depth)?,
             device,
+            kind,
             domain,
             events,
             down: Vec::new(),
-            slots: Pool::slots(&receive_arena, 0..bytes, RECV_LAYOUT.slot_len),
-            _regions: regions,
+            slots: Pool::slots(&receive_arena, 0..bytes, slot_len),
+            _regions: regions?,
         };
         adapter.refill()?;
         Ok(adapter)
@@ -91,6 +115,11 @@ impl Adapter {
     /// The device's name.
     pub(super) fn name(&self) -> &str {
         &self.device.info().name
+    }
+
+    /// The protocol that it receives for.
+    pub(super) fn kind(&self) -> AdapterKind {
+        self.kind
     }
 
     /// The device itself: its events and limits.
@@ -162,11 +191,12 @@ impl Adapter {
     /// # Errors
     /// The device is gone.
     pub(super) fn refill(&self) -> Result<(), rdma::Error> {
+        let layout = self.kind.layout();
         for _ in 0..self.receives.room() {
-            let Some(mut buf) = self.slots.take(RECV_LAYOUT.slot_len) else {
+            let Some(mut buf) = self.slots.take(layout.slot_len) else {
                 break;
             };
-            let fits = buf.set_window(RECV_LAYOUT.window_start, DEFAULT_MAX_IT_IU_LEN as usize);
+            let fits = buf.set_window(layout.window_start, layout.message_len);
             debug_assert!(fits, "a slot is as long as its layout says");
             if self.receives.post(buf).is_err() {
                 break;

@@ -1,12 +1,14 @@
-//! One connection: a queue pair, the protocol machine that it feeds, and how far its life has come.
+//! One connection: what carries it, the protocol machine that it feeds, and how far its life has come.
 
 use std::time::Duration;
 
-use rdma::{AcceptParameters, QueuePair};
 use target_core::command::{ChannelId, ExchangeId};
-use target_core::port::{Channel, Transmit};
 use target_core::target::NexusId;
-use transport_srp::Negotiated;
+
+use crate::access::{Admitted, LoginIdentity};
+
+use super::link::Link;
+use super::machine::Machine;
 
 /// How long a goodbye may take before the connection is cut.
 pub(super) const GOODBYE: Duration = Duration::from_secs(1);
@@ -33,99 +35,91 @@ pub(super) enum Phase {
     /// would be the last: the first management datagram that its network device does not take leaves the queue pair
     /// of connection management in error for good. So this lasts until there is a link or the device is gone.
     Silent,
-    /// Disconnected; the NIC gives back its buffers, and the peer hears of the end, until then.
+    /// Disconnected; the NIC or the kernel gives back its buffers, and the peer hears of the end, until then.
     Draining {
         /// When patience ends.
         until: Duration,
     },
 }
 
-/// What a login came to.
-pub(super) struct Login {
+/// A connection's place in a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
     /// Whose.
     pub(super) session: u64,
     /// The same, in the core.
     pub(super) nexus: NexusId,
-    /// What was agreed.
-    pub(super) negotiated: Negotiated,
 }
 
-/// A connection of a session.
+/// How far a connection's login has come.
+pub(super) enum Progress {
+    /// It is not over; what it has shown and been granted so far.
+    LoggingIn(Box<Pending>),
+    /// SRP: over before the connection was made.
+    Srp(transport_srp::Negotiated),
+    /// iSCSI: these values hold.
+    Iscsi(Box<transport_iser::login::Negotiated>),
+}
+
+/// An iSCSI login that is not over.
+pub(super) struct Pending {
+    /// Everything that is known of who logs in.
+    pub(super) login: LoginIdentity,
+    /// What it was granted, when it was asked for.
+    pub(super) admitted: Option<Admitted>,
+    /// The operator was told of the refusal.
+    pub(super) was_refused: bool,
+}
+
+/// A connection of a session, or one that is about to have one.
 pub(super) struct Connection {
-    /// Our number for it; the core's channel id is the same number.
+    /// Our number for it; the core's channel id is the same number, and so is the engine's token.
     pub(super) number: u32,
-    /// The connection manager's end of it.
-    pub(super) cm: rdma::Connection,
-    /// Where its messages go.
-    pub(super) queue_pair: QueuePair,
+    /// What carries it.
+    pub(super) link: Link,
     /// The protocol.
-    pub(super) channel: Box<dyn Channel>,
-    /// Which device it is on.
-    pub(super) adapter: usize,
-    /// Whose it is.
-    pub(super) session: u64,
-    /// The same, in the core.
-    pub(super) nexus: NexusId,
+    pub(super) machine: Machine,
+    /// Whose it is; nobody's before its login is over, nor when it is for discovery.
+    pub(super) member: Option<Member>,
+    /// How far its login is.
+    pub(super) progress: Progress,
     /// How far.
     pub(super) phase: Phase,
-    /// What the login agreed on.
-    pub(super) negotiated: Negotiated,
     /// Commands that the core has and has not answered.
     pub(super) in_flight: u32,
     /// On the list of those that may have something to send.
     pub(super) dirty: bool,
-    /// RDMA READs that have not come back.
-    pub(super) pulls: u32,
-    /// The queue pair has more than its send queue has room for.
-    pub(super) blocked: bool,
-    /// Sends have not completed.
-    pub(super) sending: bool,
-    /// The channel waits for a time.
+    /// The machine waits for a time.
     pub(super) timed: bool,
-    /// The peer knows that the connection has ended. Until then the connection manager repeats it, as long as its end
-    /// of the connection is kept.
-    pub(super) parted: bool,
     /// Arrival of the command of each exchange, by place.
     started: Vec<Duration>,
 }
 
 impl Connection {
-    /// A connection that is about to be accepted.
-    pub(super) fn new(
-        number: u32,
-        cm: rdma::Connection,
-        queue_pair: QueuePair,
-        channel: Box<dyn Channel>,
-        adapter: usize,
-        login: Login,
-    ) -> Self {
+    /// One that has moved nothing.
+    pub(super) fn new(number: u32, link: Link, machine: Machine, progress: Progress) -> Self {
         Self {
             number,
-            cm,
-            queue_pair,
-            channel,
-            adapter,
-            session: login.session,
-            nexus: login.nexus,
-            negotiated: login.negotiated,
+            link,
+            machine,
+            member: None,
+            progress,
             phase: Phase::Live,
             in_flight: 0,
             dirty: false,
-            pulls: 0,
-            blocked: false,
-            sending: false,
             timed: false,
-            parted: false,
             started: Vec::new(),
         }
     }
 
-    /// Tells the peer that it is in; its first message may come before this returns.
-    ///
-    /// # Errors
-    /// The peer has given up, or the device is gone.
-    pub(super) fn accept(&mut self, parameters: &AcceptParameters<'_>) -> Result<(), rdma::Error> {
-        self.cm.accept(&mut self.queue_pair, parameters)
+    /// The session that it belongs to.
+    pub(super) fn session(&self) -> Option<u64> {
+        self.member.map(|member| member.session)
+    }
+
+    /// True while the login is not over.
+    pub(super) fn is_logging_in(&self) -> bool {
+        matches!(self.progress, Progress::LoggingIn(_))
     }
 
     /// What the core calls it.
@@ -151,52 +145,4 @@ impl Connection {
         let started = self.started.get(exchange.place()).copied().unwrap_or(now);
         now.saturating_sub(started)
     }
-
-    /// Hands everything that the channel wants to send to the queue pair, and rings its doorbell once.
-    /// Returns how many RDMA READs went out with it.
-    ///
-    /// # Errors
-    /// What stands in the way; the connection is lost then.
-    pub(super) fn transmit(&mut self) -> Result<u32, TransmitError> {
-        let mut pulls = 0;
-        while let Some(transmit) = self.channel.poll_transmit() {
-            match transmit {
-                Transmit::Respond {
-                    data,
-                    segments,
-                    message,
-                    invalidate,
-                } => {
-                    self.queue_pair
-                        .queue_respond(data, segments, message, invalidate)?;
-                }
-                Transmit::Stream { .. } => return Err(TransmitError::NoStream),
-                Transmit::Pull {
-                    exchange,
-                    buf,
-                    segments,
-                } => {
-                    self.queue_pair
-                        .queue_pull(u64::from(exchange.0), buf, segments)?;
-                    pulls += 1;
-                }
-            }
-        }
-        self.queue_pair.flush()?;
-        Ok(pulls)
-    }
-}
-
-/// Why nothing more can be sent.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum TransmitError {
-    /// What was to be sent is not possible.
-    #[error(transparent)]
-    Post(#[from] rdma::PostError),
-    /// A channel of a byte stream sits on a queue pair: a mistake of this daemon.
-    #[error("bytes for a stream cannot be sent on a queue pair")]
-    NoStream,
-    /// The queue pair does not take it.
-    #[error(transparent)]
-    Device(#[from] rdma::Error),
 }

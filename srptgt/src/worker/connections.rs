@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rdma::{ConnectionId, QueuePairNumber};
+use target_core::port::Channel;
 
-use super::connection::{Connection, Phase};
+use super::connection::{Connection, Pending, Phase, Progress};
 use super::slab::Slab;
 
 /// The table. Nothing walks it for each command: attention is a list.
@@ -16,12 +17,16 @@ pub(super) struct Connections {
     by_queue_pair: HashMap<(usize, QueuePairNumber), u32>,
     by_cm: HashMap<ConnectionId, u32>,
     dirty: Vec<u32>,
-    /// Those whose channel found no buffer for a message.
+    /// Those whose machine found no buffer for a message.
     starved: Vec<u32>,
-    /// Those whose channel waits for a time.
+    /// Those whose machine waits for a time.
     timed: Vec<u32>,
     /// Those that are on their way out.
     ending: Vec<u32>,
+    /// Those whose machine wants no input.
+    paused: Vec<u32>,
+    /// Connections whose login is not over.
+    logging_in: usize,
     /// RDMA READs that are out, over all connections.
     pulls: u32,
     /// Connections whose send queue is full.
@@ -35,9 +40,12 @@ impl Connections {
     pub(super) fn insert_with(&mut self, make: impl FnOnce(u32) -> Connection) -> Option<u32> {
         let number = self.slab.insert_with(make)?;
         let connection = self.slab.get(number)?;
-        let queue_pair = (connection.adapter, connection.queue_pair.number());
-        self.by_queue_pair.insert(queue_pair, number);
-        self.by_cm.insert(connection.cm.id(), number);
+        self.logging_in += usize::from(connection.is_logging_in());
+        if let Some(link) = connection.link.rdma() {
+            let queue_pair = (link.adapter, link.queue_pair.number());
+            self.by_queue_pair.insert(queue_pair, number);
+            self.by_cm.insert(link.cm.id(), number);
+        }
         Some(number)
     }
 
@@ -69,13 +77,49 @@ impl Connections {
     /// Takes one out.
     pub(super) fn remove(&mut self, number: u32) -> Option<Connection> {
         let connection = self.slab.remove(number)?;
-        self.by_queue_pair
-            .remove(&(connection.adapter, connection.queue_pair.number()));
-        self.by_cm.remove(&connection.cm.id());
-        self.pulls -= connection.pulls;
-        self.blocked -= u32::from(connection.blocked);
-        self.sending -= u32::from(connection.sending);
+        self.logging_in -= usize::from(connection.is_logging_in());
+        if let Some(link) = connection.link.rdma() {
+            self.by_queue_pair
+                .remove(&(link.adapter, link.queue_pair.number()));
+            self.by_cm.remove(&link.cm.id());
+            self.pulls -= link.pulls;
+            self.blocked -= u32::from(link.blocked);
+            self.sending -= u32::from(link.sending);
+        }
         Some(connection)
+    }
+
+    /// Connections whose login is not over.
+    pub(super) fn logging_in(&self) -> usize {
+        self.logging_in
+    }
+
+    /// Notes that a login is over, with these values. Gives what was known of it.
+    pub(super) fn login_is_over(&mut self, number: u32, values: Progress) -> Option<Pending> {
+        let connection = self.slab.get_mut(number)?;
+        match std::mem::replace(&mut connection.progress, values) {
+            Progress::LoggingIn(pending) => {
+                self.logging_in -= 1;
+                Some(*pending)
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes that a connection's machine wants no input.
+    pub(super) fn mark_paused(&mut self, number: u32) {
+        let is_live = self
+            .slab
+            .get(number)
+            .is_some_and(|connection| connection.phase == Phase::Live);
+        if is_live && !self.paused.contains(&number) {
+            self.paused.push(number);
+        }
+    }
+
+    /// Those whose machine wanted no input; the list is empty until they are marked again.
+    pub(super) fn take_paused(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.paused)
     }
 
     /// Notes that a connection may have something to send.
@@ -102,12 +146,14 @@ impl Connections {
         let Some(connection) = self.slab.get_mut(number) else {
             return;
         };
-        connection.pulls += pulls;
-        self.pulls += pulls;
-        if connection.channel.has_transmit() && !self.starved.contains(&number) {
+        if let Some(link) = connection.link.rdma_mut() {
+            link.pulls += pulls;
+            self.pulls += pulls;
+        }
+        if connection.machine.has_transmit() && !self.starved.contains(&number) {
             self.starved.push(number);
         }
-        if !connection.timed && connection.channel.poll_timeout().is_some() {
+        if !connection.timed && connection.machine.poll_timeout().is_some() {
             connection.timed = true;
             self.timed.push(number);
         }
@@ -130,14 +176,14 @@ impl Connections {
                 return false;
             };
             if connection
-                .channel
+                .machine
                 .poll_timeout()
                 .is_some_and(|at| at <= now_ms)
             {
-                connection.channel.handle_timeout(now_ms);
+                connection.machine.handle_timeout(now_ms);
                 due.push(number);
             }
-            connection.timed = connection.channel.poll_timeout().is_some();
+            connection.timed = connection.machine.poll_timeout().is_some();
             connection.timed
         });
         due
@@ -145,14 +191,15 @@ impl Connections {
 
     /// Notes how full a connection's send queue is.
     pub(super) fn look_at_queue(&mut self, number: u32) {
-        let Some(connection) = self.slab.get_mut(number) else {
+        let connection = self.slab.get_mut(number);
+        let Some(link) = connection.and_then(|connection| connection.link.rdma_mut()) else {
             return;
         };
-        let blocked = connection.queue_pair.has_pending();
-        let sending = !connection.queue_pair.is_drained();
-        self.blocked = self.blocked + u32::from(blocked) - u32::from(connection.blocked);
-        self.sending = self.sending + u32::from(sending) - u32::from(connection.sending);
-        (connection.blocked, connection.sending) = (blocked, sending);
+        let blocked = link.queue_pair.has_pending();
+        let sending = !link.queue_pair.is_drained();
+        self.blocked = self.blocked + u32::from(blocked) - u32::from(link.blocked);
+        self.sending = self.sending + u32::from(sending) - u32::from(link.sending);
+        (link.blocked, link.sending) = (blocked, sending);
     }
 
     /// True when something is to be looked at from time to time although nothing happens.
@@ -162,9 +209,10 @@ impl Connections {
 
     /// RDMA READs of a connection have ended.
     pub(super) fn pulls_ended(&mut self, number: u32, pulls: u32) {
-        if let Some(connection) = self.slab.get_mut(number) {
-            let pulls = pulls.min(connection.pulls);
-            connection.pulls -= pulls;
+        let connection = self.slab.get_mut(number);
+        if let Some(link) = connection.and_then(|connection| connection.link.rdma_mut()) {
+            let pulls = pulls.min(link.pulls);
+            link.pulls -= pulls;
             self.pulls -= pulls;
         }
     }
@@ -172,7 +220,11 @@ impl Connections {
     /// True when somebody waits for sends to complete: for data, for room in a send queue, or for the end of a
     /// connection.
     pub(super) fn wait_for_sends(&self) -> bool {
-        self.pulls > 0 || self.blocked > 0 || !self.starved.is_empty() || !self.ending.is_empty()
+        self.pulls > 0
+            || self.blocked > 0
+            || !self.starved.is_empty()
+            || !self.paused.is_empty()
+            || !self.ending.is_empty()
     }
 
     /// Notes that a connection is on its way out.

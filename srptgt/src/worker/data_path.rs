@@ -3,14 +3,14 @@
 use rdma::{Completed, WorkCompletion, WorkStatus};
 use target_core::backend::Backend;
 use target_core::command::{ChannelId, ExchangeId, Outcome};
-use target_core::port::ChannelEvent;
+use target_core::port::{Channel, ChannelEvent};
 use target_core::status::Status;
 use target_core::target::Next;
 
 use super::Worker;
 use super::adapter::BATCH;
 use super::clock::millis;
-use super::connection::Phase;
+use super::connection::{Connection, Member, Phase};
 
 impl Worker {
     /// Hop 1 and 2: takes completions of all devices, a batch of each queue. Returns how many there were.
@@ -37,7 +37,7 @@ impl Worker {
             };
             if received.status.is_success() && connection.phase == Phase::Live {
                 connection
-                    .channel
+                    .machine
                     .handle_recv(received.buf, millis(self.now));
                 let number = connection.number;
                 self.handle_channel_events(number);
@@ -66,7 +66,8 @@ impl Worker {
                 continue;
             };
             let number = connection.number;
-            if connection.queue_pair.handle_completion(completion) {
+            let link = connection.link.rdma_mut();
+            if link.is_some_and(|link| link.queue_pair.handle_completion(completion)) {
                 self.handle_completed(number);
             }
         }
@@ -91,15 +92,19 @@ impl Worker {
         let Some(connection) = self.connections.get_mut(number) else {
             return;
         };
+        let Connection { link, machine, .. } = connection;
+        let Some(link) = link.rdma_mut() else {
+            return;
+        };
         let mut failure = None;
         let mut pulled = 0;
-        while let Some(completed) = connection.queue_pair.poll_completed() {
+        while let Some(completed) = link.queue_pair.poll_completed() {
             match completed {
                 Completed::Sent => {}
                 Completed::Pulled { token, buf } => {
                     pulled += 1;
                     if let Ok(exchange) = u32::try_from(token) {
-                        connection.channel.handle_pulled(ExchangeId(exchange), buf);
+                        machine.handle_pulled(ExchangeId(exchange), buf);
                     }
                 }
                 Completed::Failed { token, status } => {
@@ -108,7 +113,7 @@ impl Worker {
                 }
             }
         }
-        if connection.queue_pair.has_pending() {
+        if link.queue_pair.has_pending() {
             self.connections.mark_dirty(number);
         }
         self.connections.look_at_queue(number);
@@ -123,11 +128,9 @@ impl Worker {
 
     /// What the device knows of its ports comes first: it decides how the connection ends.
     fn handle_send_failure(&mut self, number: u32, status: WorkStatus) {
-        if let Some(adapter) = self
-            .connections
-            .get(number)
-            .map(|connection| connection.adapter)
-        {
+        let connection = self.connections.get(number);
+        let link = connection.and_then(|connection| connection.link.rdma());
+        if let Some(adapter) = link.map(|link| link.adapter) {
             self.handle_device_events(adapter);
         }
         self.end_connection(number, &format!("the queue pair failed: {status}"));
@@ -137,24 +140,26 @@ impl Worker {
     pub(super) fn handle_channel_events(&mut self, number: u32) {
         self.connections.mark_dirty(number);
         while let Some(connection) = self.connections.get_mut(number)
-            && let Some(event) = connection.channel.poll_event()
+            && let Some(event) = connection.machine.poll_event()
         {
-            let nexus = connection.nexus;
-            match event {
-                ChannelEvent::Command(command) => {
+            match (event, connection.member) {
+                (ChannelEvent::Command(command), Some(Member { nexus, .. })) => {
                     connection.command_started(command.exchange, self.now);
                     self.target.submit(nexus, command);
                 }
-                ChannelEvent::TaskManagement(request) => {
+                (ChannelEvent::TaskManagement(request), Some(Member { nexus, .. })) => {
                     self.totals.task_management += 1;
                     self.target.task_management(nexus, request);
                 }
-                ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
+                // Machines let nothing through before the login is over, nor in a session for discovery.
+                (ChannelEvent::Command(_) | ChannelEvent::TaskManagement(_), None) => {
+                    self.end_connection(number, "a command came outside of a session");
+                }
+                (ChannelEvent::DataOut { task, buf }, _) => self.target.data_out_ready(task, buf),
                 // Back to the pool, from where the receive queue is refilled.
-                ChannelEvent::Recycle(buf) => drop(buf),
-                // SRP logs in by connection management.
-                ChannelEvent::Transport => {}
-                ChannelEvent::Close(reason) => self.leave_connection(number, &reason),
+                (ChannelEvent::Recycle(buf), _) => drop(buf),
+                (ChannelEvent::Transport, _) => self.handle_login_events(number),
+                (ChannelEvent::Close(reason), _) => self.leave_connection(number, &reason),
             }
         }
     }
@@ -190,7 +195,7 @@ impl Worker {
             } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
                     connection
-                        .channel
+                        .machine
                         .pull_data_out(exchange, task, offset, buf);
                     self.handle_channel_events(channel.0);
                 }
@@ -204,7 +209,7 @@ impl Worker {
             Next::Aborted { channel, exchange } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
                     connection.command_ended(exchange, self.now);
-                    connection.channel.handle_aborted(exchange);
+                    connection.machine.handle_aborted(exchange);
                     self.handle_channel_events(channel.0);
                 }
             }
@@ -215,7 +220,7 @@ impl Worker {
             } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
                     connection
-                        .channel
+                        .machine
                         .handle_task_management(exchange, response);
                     self.handle_channel_events(channel.0);
                 }
@@ -238,23 +243,24 @@ impl Worker {
         if outcome.status != Status::GOOD {
             self.totals.commands_failed += 1;
         }
-        connection.channel.handle_outcome(exchange, outcome);
-        let session = connection.session;
+        connection.machine.handle_outcome(exchange, outcome);
+        let session = connection.session();
         if let Some(lun) = lun
-            && let Some(session) = self.sessions.get_mut(session)
+            && let Some(session) = session.and_then(|session| self.sessions.get_mut(session))
         {
             session.record(lun, taken);
         }
         self.handle_channel_events(channel.0);
     }
 
-    /// Hop 7: one chain and one doorbell for each queue pair that has something.
+    /// Hop 7: one chain and one doorbell for each queue pair that has something, one gather list for each stream.
     pub(super) fn transmit(&mut self) {
         while let Some(number) = self.connections.next_dirty() {
             let Some(connection) = self.connections.get_mut(number) else {
                 continue;
             };
-            match connection.transmit() {
+            let Connection { link, machine, .. } = connection;
+            match link.transmit(machine, &mut self.engine) {
                 Ok(pulls) => self.connections.transmitted(number, pulls),
                 Err(error) => self.end_connection(number, &error.to_string()),
             }

@@ -14,7 +14,7 @@ use crate::identity::Id128;
 use crate::portal::{Endpoint, FabricKind, Listen, Portal};
 use crate::worker_link::WorkerError;
 
-use super::adapter::Adapter;
+use super::adapter::{Adapter, AdapterKind};
 use super::wakes;
 
 /// Requests to connect that may wait to be answered: a storm of logins is absorbed, a flood is not kept.
@@ -157,12 +157,6 @@ impl Fabric {
     /// Why it cannot, and what to do.
     pub(super) fn listen(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
         let kind = portal.fabric.unwrap_or(self.default);
-        if portal.protocol.is_iscsi() {
-            return Err(WorkerError {
-                text: format!("cannot listen on {portal}: this build serves SRP only"),
-                fix: "srptgt portal add srp ADDRESS:PORT".to_owned(),
-            });
-        }
         if self.listeners.iter().any(|(known, _)| known == portal) {
             return self.endpoints(portal, kind);
         }
@@ -209,11 +203,18 @@ impl Fabric {
             .map(|(portal, _)| portal)
     }
 
-    /// The adapter of a device, when it is in use.
-    pub(super) fn adapter_of(&self, device: &str) -> Option<usize> {
+    /// The adapter of a device for a protocol, when it is in use.
+    pub(super) fn adapter_of(&self, device: &str, kind: AdapterKind) -> Option<usize> {
         self.adapters
             .iter()
-            .position(|adapter| adapter.name() == device)
+            .position(|adapter| adapter.name() == device && adapter.kind() == kind)
+    }
+
+    /// All adapters of the device that one is of: it has one for each protocol, and tells either of them what happens.
+    pub(super) fn siblings(&self, number: usize) -> Vec<usize> {
+        let device = self.adapters.get(number).map(Adapter::name);
+        let of_device = |number: &usize| self.adapters.get(*number).map(Adapter::name) == device;
+        (0..self.adapters.len()).filter(of_device).collect()
     }
 }
 

@@ -7,6 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use iobuf::{Arena, Pool};
+use transport_iser::iser::{HEADER_BYTES, MESSAGE_BYTES};
+use transport_iser::pdu::BHS_BYTES;
 use transport_srp::layout::DEFAULT_MAX_IT_IU_LEN;
 use transport_srp::{RecvLayout, recv_layout};
 
@@ -16,8 +18,41 @@ const MESSAGE_SLOT_BYTES: usize = 256;
 /// Bytes for operations whose memory direct I/O does not take.
 const BOUNCE_BYTES: usize = 4 << 20;
 
-/// How messages lie in receive slots: immediate data of Linux initiators begins on a page.
-pub(super) const RECV_LAYOUT: RecvLayout = recv_layout(DEFAULT_MAX_IT_IU_LEN);
+/// How messages lie in receive slots, so that immediate data can go to a medium where it came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ReceiveLayout {
+    /// Bytes of a slot.
+    pub(super) slot_len: usize,
+    /// Where in it a message begins.
+    pub(super) window_start: usize,
+    /// Bytes of the longest message.
+    pub(super) message_len: usize,
+}
+
+/// SRP: immediate data of Linux initiators begins on a page.
+pub(super) const SRP_LAYOUT: ReceiveLayout = {
+    let RecvLayout {
+        slot_len,
+        window_start,
+    } = recv_layout(DEFAULT_MAX_IT_IU_LEN);
+    ReceiveLayout {
+        slot_len,
+        window_start,
+        message_len: DEFAULT_MAX_IT_IU_LEN as usize,
+    }
+};
+
+/// iSER: what follows the iSER header and the basic header begins on a page.
+pub(super) const ISER_LAYOUT: ReceiveLayout = ReceiveLayout {
+    slot_len: (PAGE_BYTES - ISER_HEADERS_BYTES + MESSAGE_BYTES).next_multiple_of(PAGE_BYTES),
+    window_start: PAGE_BYTES - ISER_HEADERS_BYTES,
+    message_len: MESSAGE_BYTES,
+};
+
+const PAGE_BYTES: usize = 4096;
+
+/// The iSER header and the basic header of a PDU (RFC 7145 9, RFC 7143 11.2.1).
+const ISER_HEADERS_BYTES: usize = HEADER_BYTES + BHS_BYTES;
 
 /// How much memory a worker takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +113,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn immediate_data_of_linux_is_aligned_in_every_slot() {
-        let bytes = 3 * RECV_LAYOUT.slot_len;
-        let arena = Arena::new(bytes).expect("map");
-        let pool = Pool::slots(&arena, 0..bytes, RECV_LAYOUT.slot_len);
-        let held: Vec<_> = std::iter::from_fn(|| pool.take(RECV_LAYOUT.slot_len)).collect();
-        assert_eq!(held.len(), 3);
-        for mut buf in held {
-            assert!(buf.set_window(RECV_LAYOUT.window_start + 68, 8192));
-            assert_eq!(buf.address() % 4096, 0);
+    fn immediate_data_is_aligned_in_every_slot() {
+        for (layout, headers) in [(SRP_LAYOUT, 68), (ISER_LAYOUT, 76)] {
+            let bytes = 3 * layout.slot_len;
+            let arena = Arena::new(bytes).expect("map");
+            let pool = Pool::slots(&arena, 0..bytes, layout.slot_len);
+            let held: Vec<_> = std::iter::from_fn(|| pool.take(layout.slot_len)).collect();
+            assert_eq!(held.len(), 3);
+            for mut buf in held {
+                assert!(buf.set_window(layout.window_start + headers, 8192));
+                assert_eq!(buf.address() % 4096, 0);
+                assert!(buf.set_window(layout.window_start, layout.message_len));
+            }
         }
     }
 

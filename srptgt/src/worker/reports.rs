@@ -5,7 +5,8 @@ use target_core::target::NexusId;
 use crate::worker_link::{Counters, SessionChannel, SessionInfo, SessionLun};
 
 use super::Worker;
-use super::connection::Connection;
+use super::connection::{Connection, Progress};
+use super::iscsi::COMMAND_WINDOW;
 use super::sessions::Session;
 
 /// What nobody else counts, since the worker started.
@@ -145,11 +146,27 @@ impl Worker {
 }
 
 fn report_channel(connection: &Connection) -> SessionChannel {
+    let (max_it_iu_bytes, request_limit, immediate_data) = match &connection.progress {
+        Progress::LoggingIn(_) => (0, 0, false),
+        Progress::Srp(negotiated) => (
+            negotiated.max_it_iu_len,
+            negotiated.request_limit,
+            negotiated.imm_data_offset.is_some(),
+        ),
+        Progress::Iscsi(negotiated) => (
+            negotiated.max_recv_data_segment_length,
+            COMMAND_WINDOW.into(),
+            negotiated.immediate_data,
+        ),
+    };
     SessionChannel {
-        queue_pair: Some(connection.queue_pair.number().0),
-        max_it_iu_bytes: connection.negotiated.max_it_iu_len,
-        request_limit: connection.negotiated.request_limit,
+        queue_pair: connection
+            .link
+            .rdma()
+            .map(|link| link.queue_pair.number().0),
+        max_it_iu_bytes,
+        request_limit,
         in_flight: connection.in_flight,
-        immediate_data: connection.negotiated.imm_data_offset.is_some(),
+        immediate_data,
     }
 }

@@ -9,11 +9,12 @@ use target_core::target::{LuEvent, LuId};
 use tracing::info;
 
 use crate::access::Access;
-use crate::portal::{Endpoint, Portal};
+use crate::portal::{Endpoint, Portal, Protocol};
 use crate::worker_link::{LunChange, Reply, Request, WorkerError};
 
 use super::Worker;
 use super::connection::{DRAIN, GOODBYE, Phase};
+use super::iscsi::{CHUNKS_IN_KERNEL, IscsiMemory};
 use super::luns::Served;
 use super::wakes;
 
@@ -99,10 +100,13 @@ impl Worker {
                 self.set_access(access);
                 reply.send(());
             }
-            Request::SetIscsi { reply, .. } => reply.send(()),
+            Request::SetIscsi { settings, reply } => {
+                self.iscsi.set(settings);
+                reply.send(());
+            }
             Request::AddPortal { portal, reply } => reply.send(self.add_portal(&portal)),
             Request::RemovePortal { portal, reply } => {
-                self.fabric.stop_listening(&portal);
+                self.remove_portal(&portal);
                 reply.send(());
             }
             Request::Sessions { reply } => reply.send(self.report_sessions()),
@@ -182,6 +186,53 @@ impl Worker {
     }
 
     fn add_portal(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
+        if !portal.protocol.is_iscsi() {
+            return self.listen_rdma(portal);
+        }
+        self.prepare_iscsi(portal)?;
+        let endpoints = match portal.protocol {
+            Protocol::Tcp => {
+                let address = self.tcp.listen(&mut self.engine, portal)?;
+                vec![Endpoint::Ip(address)]
+            }
+            Protocol::Iser | Protocol::Srp => self.listen_rdma(portal)?,
+        };
+        self.iscsi.add_portal(portal, &endpoints);
+        Ok(endpoints)
+    }
+
+    /// What the first iSCSI portal needs.
+    fn prepare_iscsi(&mut self, portal: &Portal) -> Result<(), WorkerError> {
+        if !self.iscsi.has_name() {
+            return Err(WorkerError {
+                text: format!("cannot listen on {portal}: the target has no iSCSI name"),
+                fix: "restart the daemon".to_owned(),
+            });
+        }
+        if self.iscsi_memory.is_some() {
+            return Ok(());
+        }
+        let cannot = |error: std::io::Error| WorkerError {
+            text: format!("cannot have memory for iSCSI: {error}"),
+            fix: "srptgt doctor shows the limits of this process; TCP needs Linux 5.19".to_owned(),
+        };
+        let memory = IscsiMemory::new().map_err(cannot)?;
+        self.engine
+            .provide_chunks(CHUNKS_IN_KERNEL, memory.chunks.clone())
+            .map_err(cannot)?;
+        self.iscsi_memory = Some(memory);
+        Ok(())
+    }
+
+    fn remove_portal(&mut self, portal: &Portal) {
+        self.iscsi.remove_portal(portal);
+        match portal.protocol {
+            Protocol::Tcp => self.tcp.stop_listening(&mut self.engine, portal),
+            Protocol::Srp | Protocol::Iser => self.fabric.stop_listening(portal),
+        }
+    }
+
+    fn listen_rdma(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
         let first = self.fabric.cm_fd().is_none();
         let endpoints = self.fabric.listen(portal)?;
         let mut watched = self.fabric.watch_sockets(&mut self.engine);
@@ -217,6 +268,7 @@ impl Worker {
 
     fn shut_down(&mut self, drain_ms: u64, reply: Reply<()>) {
         self.fabric.stop_all();
+        self.tcp.stop_all(&mut self.engine);
         let commands_until = self.now + Duration::from_millis(drain_ms);
         let until = commands_until + GOODBYE + DRAIN;
         self.requests.shutdown = Some(Shutdown {
@@ -263,6 +315,16 @@ impl Worker {
         }
     }
 
+    /// Says goodbye to connections that have no session.
+    fn leave_strangers(&mut self) {
+        for number in self.connections.numbers() {
+            let connection = self.connections.get(number);
+            if connection.is_some_and(|connection| connection.member.is_none()) {
+                self.leave(number);
+            }
+        }
+    }
+
     fn tend_shutdown(&mut self) {
         let Some(shutdown) = &mut self.requests.shutdown else {
             return;
@@ -274,6 +336,7 @@ impl Worker {
             for session in sessions {
                 self.leave_session(session);
             }
+            self.leave_strangers();
             self.transmit();
         }
         let over = self.now >= self.requests.deadline().unwrap_or_default();

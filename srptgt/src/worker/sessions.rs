@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use target_core::target::NexusId;
+use target_core::target::{NexusId, TransportId};
 
 use crate::access::{Admitted, Host, Identity, LoginIdentity, Vouched};
 
@@ -17,6 +17,10 @@ pub(super) struct Session {
     pub(super) id: u64,
     /// In the core.
     pub(super) nexus: NexusId,
+    /// The initiator port: a target port has one nexus with each.
+    pub(super) port: TransportId,
+    /// iSCSI's number for it; 0 for SRP.
+    pub(super) tsih: u16,
     /// Whose.
     pub(super) host: Arc<Host>,
     /// The identity that admitted it.
@@ -51,25 +55,32 @@ impl Session {
     }
 }
 
-/// All sessions. SRP names them by initiator port identifier: a target port has one nexus with each.
+/// All sessions, by initiator port: a target port has one nexus with each.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     by_id: BTreeMap<u64, Session>,
-    by_port: HashMap<[u8; 16], u64>,
+    by_port: HashMap<TransportId, u64>,
     last_id: u64,
+    last_tsih: u16,
 }
 
 impl Sessions {
     /// Opens one without connections; gives its number.
-    pub(super) fn open(&mut self, nexus: NexusId, login: LoginIdentity, admitted: Admitted) -> u64 {
+    pub(super) fn open(
+        &mut self,
+        nexus: NexusId,
+        port: TransportId,
+        login: LoginIdentity,
+        admitted: Admitted,
+    ) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
-        if let Some(port) = login.initiator_port_id() {
-            self.by_port.insert(port.0, id);
-        }
+        self.by_port.insert(port.clone(), id);
         let session = Session {
             id,
             nexus,
+            port,
+            tsih: 0,
             host: admitted.host,
             by: admitted.by,
             vouched: admitted.vouched,
@@ -93,19 +104,31 @@ impl Sessions {
     }
 
     /// The session of an initiator port.
-    pub(super) fn of_port(&self, initiator_port_id: &[u8; 16]) -> Option<&Session> {
-        self.by_port
-            .get(initiator_port_id)
-            .and_then(|id| self.by_id.get(id))
+    pub(super) fn of_port(&self, port: &TransportId) -> Option<&Session> {
+        self.by_port.get(port).and_then(|id| self.by_id.get(id))
+    }
+
+    /// The session with this TSIH.
+    pub(super) fn of_tsih(&self, tsih: u16) -> Option<&Session> {
+        self.iter().find(|session| session.tsih == tsih)
+    }
+
+    /// A TSIH that no session has. None is in use for long after its session: numbers go round.
+    pub(super) fn free_tsih(&mut self) -> u16 {
+        loop {
+            self.last_tsih = self.last_tsih.wrapping_add(1);
+            // There are far fewer sessions than numbers.
+            if self.last_tsih != 0 && self.of_tsih(self.last_tsih).is_none() {
+                return self.last_tsih;
+            }
+        }
     }
 
     /// Ends one.
     pub(super) fn close(&mut self, id: u64) -> Option<Session> {
         let session = self.by_id.remove(&id)?;
-        if let Some(port) = session.login.initiator_port_id()
-            && self.by_port.get(&port.0) == Some(&id)
-        {
-            self.by_port.remove(&port.0);
+        if self.by_port.get(&session.port) == Some(&id) {
+            self.by_port.remove(&session.port);
         }
         Some(session)
     }

@@ -6,6 +6,9 @@
 const INDEX_BITS: u32 = 12;
 const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
 
+/// Values in a slab at the most.
+pub(super) const MOST: usize = 1 << INDEX_BITS;
+
 /// Up to 4,096 values by 32-bit number: a place and how often it was used before.
 #[derive(Debug)]
 pub(super) struct Slab<T> {

@@ -4,21 +4,28 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use target_core::port::CloseReason;
-use tracing::{info, warn};
+use target_core::port::{Channel, CloseReason};
+use tracing::{debug, info, warn};
 
 use crate::worker_link::Event;
 
 use super::Worker;
 use super::clock::millis;
-use super::connection::{DRAIN, GOODBYE, LOOK, Phase};
+use super::connection::{Connection, DRAIN, GOODBYE, LOOK, Member, Phase};
+use super::link::{Link, RdmaLink};
 
 impl Worker {
     /// The channel is over. Its goodbye is still sent; then the connection is cut.
     pub(super) fn leave_connection(&mut self, number: u32, reason: &CloseReason) {
         if let CloseReason::Protocol(text) = reason {
             self.totals.protocol_errors += 1;
-            warn!(connection = number, reason = %text, "the initiator broke the protocol");
+            let connection = self.connections.get(number);
+            match connection.is_some_and(Connection::is_logging_in) {
+                true => self.login_broken(number, text),
+                false => {
+                    warn!(connection = number, reason = %text, "the initiator broke the protocol");
+                }
+            }
         }
         let until = self.now + GOODBYE;
         if let Some(connection) = self.connections.get_mut(number)
@@ -39,15 +46,25 @@ impl Worker {
         if matches!(was, Phase::Silent | Phase::Draining { .. }) {
             return;
         }
-        // It can only fail when the device is gone, and the queue pair with it.
-        let _ = connection.queue_pair.to_error();
-        let (adapter, port) = (connection.adapter, connection.cm.port());
         connection.phase = Phase::Silent;
-        if self.has_link(adapter, port) {
+        let port = match &mut connection.link {
+            Link::Stream(_) => None,
+            Link::Rdma(link) => {
+                // It can only fail when the device is gone, and the queue pair with it.
+                let _ = link.queue_pair.to_error();
+                Some((link.adapter, link.cm.port()))
+            }
+        };
+        let is_member = connection.member.is_some();
+        if port.is_none_or(|(adapter, port)| self.has_link(adapter, port)) {
             self.disconnect(number);
         }
         if was == Phase::Live {
-            info!(connection = number, why, "connection ends");
+            // Whoever has no session yet may be anybody, and many.
+            match is_member {
+                true => info!(connection = number, why, "connection ends"),
+                false => debug!(connection = number, why, "connection ends"),
+            }
             self.forget(number);
         }
         self.connections.mark_ending(number);
@@ -59,12 +76,20 @@ impl Worker {
     }
 
     fn disconnect(&mut self, number: u32) {
-        if let Some(connection) = self.connections.get_mut(number) {
+        let Some(connection) = self.connections.get_mut(number) else {
+            return;
+        };
+        connection.phase = Phase::Draining {
+            until: self.now + DRAIN,
+        };
+        match &mut connection.link {
             // What cannot be disconnected has been already.
-            connection.parted |= connection.cm.disconnect().is_err();
-            connection.phase = Phase::Draining {
-                until: self.now + DRAIN,
-            };
+            Link::Rdma(link) => link.parted |= link.cm.disconnect().is_err(),
+            Link::Stream(link) => {
+                let held: usize = link.held.drain(..).map(|bytes| bytes.len()).sum();
+                self.tcp.held_bytes -= held;
+                self.engine.close_stream(link.stream);
+            }
         }
     }
 
@@ -76,7 +101,8 @@ impl Worker {
         for number in self.connections.numbers() {
             let silent = self.connections.get(number);
             let silent = silent.filter(|connection| connection.phase == Phase::Silent);
-            let Some(port) = silent.map(|silent| (silent.adapter, silent.cm.port())) else {
+            let link = silent.and_then(|connection| connection.link.rdma());
+            let Some(port) = link.map(|link| (link.adapter, link.cm.port())) else {
                 continue;
             };
             let has_link = links.entry(port);
@@ -91,11 +117,10 @@ impl Worker {
         let Some(connection) = self.connections.get(number) else {
             return;
         };
-        let (session, nexus, channel) = (
-            connection.session,
-            connection.nexus,
-            connection.channel_id(),
-        );
+        let channel = connection.channel_id();
+        let Some(Member { session, nexus }) = connection.member else {
+            return;
+        };
         self.target.channel_close(nexus, channel);
         if let Some(session) = self.sessions.get_mut(session) {
             session.connections.retain(|&other| other != number);
@@ -129,10 +154,15 @@ impl Worker {
     /// Says goodbye on all channels of a session.
     pub(super) fn leave_session(&mut self, session: u64) {
         for number in self.connections_of(session) {
-            if let Some(connection) = self.connections.get_mut(number) {
-                connection.channel.handle_shutdown();
-                self.handle_channel_events(number);
-            }
+            self.leave(number);
+        }
+    }
+
+    /// Says goodbye on a connection.
+    pub(super) fn leave(&mut self, number: u32) {
+        if let Some(connection) = self.connections.get_mut(number) {
+            connection.machine.handle_shutdown();
+            self.handle_channel_events(number);
         }
     }
 
@@ -158,7 +188,8 @@ impl Worker {
             if self
                 .connections
                 .get(number)
-                .is_some_and(|c| c.adapter == adapter)
+                .and_then(|connection| connection.link.rdma())
+                .is_some_and(|link| link.adapter == adapter)
             {
                 self.end_connection(number, "its RDMA device is gone");
             }
@@ -175,28 +206,47 @@ impl Worker {
             let Some(connection) = self.connections.get(number) else {
                 continue;
             };
-            let queue_pair = &connection.queue_pair;
             match connection.phase {
-                Phase::Live => {}
+                Phase::Live => continue,
                 Phase::Leaving { until } => {
-                    let quiet =
-                        queue_pair.is_drained() && !queue_pair.has_pending() && !connection.dirty;
-                    if quiet || queue_pair.has_failed() || self.now >= until {
+                    if self.is_sent(number) || self.now >= until {
                         self.end_connection(number, "goodbye said");
                     }
-                    self.connections.mark_ending(number);
                 }
-                Phase::Silent => self.connections.mark_ending(number),
+                Phase::Silent => {}
                 Phase::Draining { until } => {
-                    let quiet = queue_pair.is_drained() && connection.parted;
-                    if quiet || self.now >= until {
+                    if self.now >= until || self.is_drained(number) {
                         self.connections.remove(number);
-                    } else {
-                        self.connections.mark_ending(number);
+                        continue;
                     }
                 }
             }
+            self.connections.mark_ending(number);
         }
+    }
+
+    /// True when nothing that a connection had to say is on its way any more.
+    fn is_sent(&mut self, number: u32) -> bool {
+        let Some(connection) = self.connections.get(number) else {
+            return true;
+        };
+        let sent = match &connection.link {
+            Link::Rdma(RdmaLink { queue_pair, .. }) if queue_pair.has_failed() => return true,
+            Link::Rdma(RdmaLink { queue_pair, .. }) => {
+                queue_pair.is_drained() && !queue_pair.has_pending()
+            }
+            Link::Stream(link) => self.engine.is_sent(link.stream),
+        };
+        sent && !connection.dirty
+    }
+
+    /// True when the NIC or the kernel has given back everything of a connection that was cut.
+    fn is_drained(&self, number: u32) -> bool {
+        let connection = self.connections.get(number);
+        connection.is_none_or(|connection| match &connection.link {
+            Link::Rdma(link) => link.queue_pair.is_drained() && link.parted,
+            Link::Stream(link) => link.closed,
+        })
     }
 
     /// Tells the time to channels that wait for it, and looks for links that are back, about once a second.
@@ -205,6 +255,7 @@ impl Worker {
             return;
         }
         self.next_look = self.now + LOOK;
+        self.tcp.resume(&mut self.engine);
         for number in self.connections.handle_timeouts(millis(self.now)) {
             self.handle_channel_events(number);
         }
@@ -215,7 +266,8 @@ impl Worker {
     pub(super) fn patience(&self) -> Option<Duration> {
         let ending = self.connections.next_deadline();
         let drain = self.requests.deadline();
-        let look = self.connections.wants_a_look().then(|| self.now + LOOK);
+        let look = self.connections.wants_a_look() || self.tcp.is_stalled();
+        let look = look.then(|| self.now + LOOK);
         let until = ending.into_iter().chain(drain).chain(look).min();
         let patience = until.map(|until| until.saturating_sub(self.now));
         patience.into_iter().chain(self.fabric.patience()).min()

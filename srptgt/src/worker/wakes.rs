@@ -93,7 +93,10 @@ impl Worker {
         while let Some(adapter) = self.fabric.adapters.get(number) {
             match adapter.device().next_event() {
                 Ok(Some(DeviceEvent::DeviceFatal | DeviceEvent::CompletionQueueError)) => {
-                    return self.lose_adapter(number, &"the device reports that it has failed");
+                    for number in self.fabric.siblings(number) {
+                        self.lose_adapter(number, &"the device reports that it has failed");
+                    }
+                    return;
                 }
                 Ok(Some(event)) => {
                     warn_of(adapter.name(), event);
@@ -106,23 +109,26 @@ impl Worker {
     }
 
     fn handle_port_event(&mut self, number: usize, event: DeviceEvent) {
-        let Some(adapter) = self.fabric.adapters.get_mut(number) else {
-            return;
-        };
-        match event {
-            DeviceEvent::PortError(port) => adapter.set_link(port, false),
-            // Nothing may be posted on it whose completion would tell.
-            DeviceEvent::QueuePairError(failed) => {
-                let connection = self.connections.of_queue_pair(number, failed);
-                if let Some(connection) = connection.map(|connection| connection.number) {
-                    self.end_connection(connection, "the queue pair failed by what the peer sent");
+        for number in self.fabric.siblings(number) {
+            let Some(adapter) = self.fabric.adapters.get_mut(number) else {
+                return;
+            };
+            match event {
+                DeviceEvent::PortError(port) => adapter.set_link(port, false),
+                // Nothing may be posted on it whose completion would tell.
+                DeviceEvent::QueuePairError(failed) => {
+                    let connection = self.connections.of_queue_pair(number, failed);
+                    if let Some(connection) = connection.map(|connection| connection.number) {
+                        let why = "the queue pair failed by what the peer sent";
+                        self.end_connection(connection, why);
+                    }
                 }
+                DeviceEvent::PortActive(port) => {
+                    adapter.set_link(port, true);
+                    self.disconnect_silent();
+                }
+                _ => {}
             }
-            DeviceEvent::PortActive(port) => {
-                adapter.set_link(port, true);
-                self.disconnect_silent();
-            }
-            _ => {}
         }
     }
 
@@ -171,8 +177,9 @@ impl Worker {
         let Some(number) = self.connections.of_cm(id) else {
             return;
         };
-        if let Some(connection) = self.connections.get_mut(number) {
-            connection.parted = true;
+        let connection = self.connections.get_mut(number);
+        if let Some(link) = connection.and_then(|connection| connection.link.rdma_mut()) {
+            link.parted = true;
         }
         self.end_connection(number, why);
     }
