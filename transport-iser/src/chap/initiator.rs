@@ -7,6 +7,7 @@ use super::{Algorithm, CHALLENGE_BYTES, Challenge, ChapError, Credentials, Proof
 pub struct Initiator {
     own: Credentials,
     target: Option<Credentials>,
+    algorithms: Vec<Algorithm>,
     question: Challenge,
     asked: Option<Algorithm>,
 }
@@ -31,6 +32,7 @@ impl Initiator {
         Ok(Self {
             own,
             target,
+            algorithms: Algorithm::BY_STRENGTH.to_vec(),
             question: Challenge {
                 identifier,
                 bytes: challenge.to_vec(),
@@ -44,11 +46,20 @@ impl Initiator {
         self.target.is_some()
     }
 
-    /// The value of CHAP_A to offer: all algorithms, the strongest first.
-    pub fn algorithms() -> String {
-        Algorithm::BY_STRENGTH
-            .map(|algorithm| algorithm.number().to_string())
-            .join(",")
+    /// Offers these algorithms alone, for targets that mean another one by a number than the standard does.
+    #[must_use]
+    pub fn with_algorithms(self, algorithms: &[Algorithm]) -> Self {
+        Self {
+            algorithms: algorithms.to_vec(),
+            ..self
+        }
+    }
+
+    /// The value of CHAP_A to offer: all algorithms, the strongest first, unless it was said which.
+    pub fn algorithms(&self) -> String {
+        let numbers = self.algorithms.iter();
+        let numbers: Vec<_> = numbers.map(|one| one.number().to_string()).collect();
+        numbers.join(",")
     }
 
     /// The target's challenge; the user name, the response, and the own challenge if the target has to show something.
@@ -63,7 +74,8 @@ impl Initiator {
         if self.asked.is_some() {
             return Err(ChapError::Order);
         }
-        let algorithm = Algorithm::parse(algorithm).ok_or(ChapError::NoAlgorithm)?;
+        let algorithm = Algorithm::parse(algorithm).filter(|one| self.algorithms.contains(one));
+        let algorithm = algorithm.ok_or(ChapError::NoAlgorithm)?;
         let asks = self.target.is_some();
         if asks && challenge.bytes == self.question.bytes {
             return Err(ChapError::Reflected);

@@ -62,7 +62,10 @@ fn the_initiators_order_decides() {
     assert_eq!(choose("5"), Ok(Algorithm::Md5));
     assert_eq!(choose("9,7,5"), Ok(Algorithm::Sha256));
     assert_eq!(choose("5,8"), Ok(Algorithm::Md5));
-    assert_eq!(choose(&Initiator::algorithms()), Ok(Algorithm::Sha3_256));
+    assert_eq!(
+        choose(&initiator(None, 1).algorithms()),
+        Ok(Algorithm::Sha3_256)
+    );
     for none in ["", "4", "none", "5 ", "05"] {
         assert_eq!(choose(none), Err(ChapError::NoAlgorithm), "{none}");
     }
@@ -113,12 +116,26 @@ fn initiator(target: Option<Credentials>, own_challenge: u8) -> Initiator {
     Initiator::new(own, target, 9, [own_challenge; CHALLENGE_BYTES]).expect("two secrets")
 }
 
+#[test]
+fn what_was_not_offered_is_not_answered() {
+    let joe = initiator(None, 1);
+    let mut initiator = joe.with_algorithms(&[Algorithm::Md5]);
+    assert_eq!(initiator.algorithms(), "5");
+    let asked = Challenge {
+        identifier: 1,
+        bytes: vec![2; 16],
+    };
+    let answer = initiator.answer("7", &asked).map(|_| ());
+    assert_eq!(answer, Err(ChapError::NoAlgorithm));
+    assert!(initiator.answer("5", &asked).is_ok());
+}
+
 /// One whole exchange; what the target and then the initiator say.
 fn meet(
     initiator: &mut Initiator,
     target: &mut Target,
 ) -> (Result<(), ChapError>, Result<(), ChapError>) {
-    let (algorithm, asked) = target.choose(&Initiator::algorithms()).expect("in common");
+    let (algorithm, asked) = target.choose(&initiator.algorithms()).expect("in common");
     let (algorithm, asked) = (algorithm.number().to_string(), asked.clone());
     let (user, response, question) = match initiator.answer(&algorithm, &asked) {
         Ok((user, response, question)) => (user.to_owned(), response, question.cloned()),

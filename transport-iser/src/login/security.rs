@@ -203,7 +203,7 @@ impl InitiatorSecurity {
         let (proof, question) = (keys.proof()?, keys.challenge()?);
         let next = match std::mem::replace(self, Self::Open) {
             Self::Agreed(chap) if keys.is_empty() => {
-                text.pair(Key::ChapA.name(), chap::Initiator::algorithms());
+                text.pair(Key::ChapA.name(), chap.algorithms());
                 Self::Asked(chap)
             }
             Self::Asked(mut chap) if proof.is_none() => {
