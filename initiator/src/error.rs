@@ -3,8 +3,11 @@
 use std::net::SocketAddr;
 
 use thiserror::Error;
+use transport_iser::pdu::RejectReason;
+use transport_iser::text::TextError;
 
 use crate::answer::Answer;
+use crate::iscsi::machine as iscsi;
 use crate::srp::machine::{CloseReason, LoginError, SubmitError};
 
 /// A session was not made.
@@ -61,9 +64,49 @@ pub enum ConnectError {
         /// What is taken.
         most: u32,
     },
+    /// The target rejected the connection.
+    #[error(
+        "{address} rejected the connection, reason {reason}; is it an iSER target that listens there?"
+    )]
+    Rejected {
+        /// Who.
+        address: SocketAddr,
+        /// The connection manager's reason.
+        reason: i32,
+    },
+    /// There is no TCP connection.
+    #[error(
+        "{address} cannot be reached over TCP: {error}; check address and port, and that the target runs"
+    )]
+    Tcp {
+        /// Where to.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// No memory for data.
+    #[error("no data buffer of {0} bytes can be had; raise the session's data memory")]
+    NoData(usize),
+    /// The session ended before it was logged in.
+    #[error(transparent)]
+    Iscsi(iscsi::CloseReason),
+    /// The session failed before it was logged in.
+    #[error(transparent)]
+    Session(#[from] SessionError),
     /// A further channel would leave through another device than the first.
     #[error("{0} is reached through another device than the session's first channel")]
     OtherDevice(SocketAddr),
+}
+
+/// Why a session is over, in the words of its protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Ending {
+    /// SRP.
+    #[error(transparent)]
+    Srp(#[from] CloseReason),
+    /// iSCSI.
+    #[error(transparent)]
+    Iscsi(#[from] iscsi::CloseReason),
 }
 
 /// A session cannot go on, or not now.
@@ -72,15 +115,18 @@ pub enum SessionError {
     /// RDMA failed.
     #[error(transparent)]
     Rdma(#[from] rdma::Error),
-    /// All channels have ended.
+    /// All connections have ended.
     #[error("the session is over: {0}")]
-    Closed(CloseReason),
+    Closed(Ending),
     /// As many requests are outstanding as are allowed: wait for one.
     #[error("as many commands are outstanding as the session may have; wait for an answer")]
     Full,
     /// The request cannot be made.
     #[error(transparent)]
     Submit(SubmitError),
+    /// The request cannot be made.
+    #[error(transparent)]
+    Iscsi(iscsi::SubmitError),
     /// No data buffer of this length is free.
     #[error("no data buffer of {0} bytes is free; raise the session's data memory")]
     NoBuffer(usize),
@@ -106,9 +152,15 @@ pub enum ExecuteError {
     /// The command was ended by task management.
     #[error("the command was ended by task management")]
     Aborted,
-    /// The channel broke; whether the command was carried out is not known.
-    #[error("the channel was lost before the answer: {0}")]
-    ChannelLost(CloseReason),
+    /// The connection broke; whether the command was carried out is not known.
+    #[error("the connection was lost before the answer: {0}")]
+    Lost(Ending),
+    /// The target rejected the request.
+    #[error("the target rejected the request: {0:?}")]
+    Rejected(RejectReason),
+    /// The answer is no text.
+    #[error(transparent)]
+    Text(TextError),
     /// Less data came than the reply must have.
     #[error("{what} of {got} bytes came, at least {needed} are needed")]
     ShortData {

@@ -7,3 +7,6 @@
 pub(crate) mod cm;
 pub(crate) mod link;
 pub(crate) mod port;
+mod raw;
+
+pub use raw::{RawChannel, RawLogin, RawReceived};

@@ -12,7 +12,9 @@ mod clock;
 mod data;
 mod error;
 mod fabric;
+pub mod iscsi;
 mod nexus;
+mod requests;
 pub mod scsi;
 pub mod srp;
 
@@ -21,11 +23,9 @@ pub use transport_srp::{PortIdOrder, TargetPortId};
 
 pub use answer::{Answer, SENSE_BYTES, SenseData};
 pub use data::Data;
-pub use error::{ConnectError, ExecuteError, SessionError};
+pub use error::{ConnectError, Ending, ExecuteError, SessionError};
+pub use fabric::{RawChannel, RawLogin, RawReceived};
 pub use nexus::{Ended, Nexus, ServiceResponse, SlotCommand, SlotData, TaskManagement};
 pub use scsi::Scsi;
 pub use srp::machine;
-pub use srp::{
-    ConnectOptions, DataBuffer, Finished, RawChannel, RawLogin, RawReceived, Refused, Request,
-    Session, Transfer,
-};
+pub use srp::{ConnectOptions, DataBuffer, Finished, Refused, Request, Session, Transfer};

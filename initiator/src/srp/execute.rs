@@ -34,7 +34,7 @@ impl Session {
             Outcome::Aborted | Outcome::TaskManagement(_) => return Err(ExecuteError::Aborted),
             Outcome::ChannelLost => {
                 let reason = self.closed().unwrap_or(CloseReason::Disconnected);
-                return Err(ExecuteError::ChannelLost(reason));
+                return Err(ExecuteError::Lost(reason.into()));
             }
         };
         self.unload(transfer, data);
@@ -52,7 +52,7 @@ impl Session {
             Some((Outcome::TaskManagement(code), _)) => Ok(code),
             Some(_) => {
                 let reason = self.closed().unwrap_or(CloseReason::Disconnected);
-                Err(ExecuteError::ChannelLost(reason))
+                Err(ExecuteError::Lost(reason.into()))
             }
             None => Err(self.timed_out("task management is not answered")),
         }
@@ -105,7 +105,7 @@ impl Session {
             }
             Some(ended) => Ok(ended),
             None => Err(match aborted {
-                Err(error @ ExecuteError::ChannelLost(_)) => error,
+                Err(error @ ExecuteError::Lost(_)) => error,
                 _ => self.timed_out("the target did not abort it"),
             }),
         }

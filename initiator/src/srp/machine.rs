@@ -11,7 +11,6 @@
 mod channel;
 mod command;
 mod login;
-mod requests;
 
 use std::collections::VecDeque;
 
@@ -24,11 +23,11 @@ use transport_srp::wire::tsk_mgmt::TaskFunctionCode;
 use transport_srp::wire::{Iu, Opcode, Rsp, TskMgmt, WireError};
 
 pub use crate::answer::{Answer, SENSE_BYTES, SenseData};
+pub use crate::requests::RequestId;
+use crate::requests::{Outstanding, Requests};
 use channel::{Channel, Reply};
 pub use command::{Buffer, Command, CommandError};
 pub use login::{Granted, LoginError, LoginOptions, LoginReject, reason_text};
-pub use requests::RequestId;
-use requests::{Kind, Outstanding, Requests};
 
 /// A channel of the session, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,12 +130,26 @@ pub enum SubmitError {
     Command(#[from] CommandError),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Command,
+    TaskManagement(TaskFunction),
+}
+
+/// A request that is outstanding.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    channel: ChannelNumber,
+    lun: Lun,
+    kind: Kind,
+}
+
 /// A session.
 #[derive(Debug)]
 pub struct Machine {
     options: LoginOptions,
     channels: Vec<Channel>,
-    requests: Requests,
+    requests: Requests<Pending>,
     events: VecDeque<Event>,
     late_responses: u64,
 }
@@ -229,12 +242,12 @@ impl Machine {
         let request = self.requests.next_id();
         let len = command.emit(request.0, &granted, out)?;
         slot.begin();
-        self.requests.begin(Outstanding::new(
+        let pending = Pending {
             channel,
-            command.lun,
-            Kind::Command,
-            deadline_ms,
-        ));
+            lun: command.lun,
+            kind: Kind::Command,
+        };
+        self.requests.begin(pending, deadline_ms);
         Ok((request, len))
     }
 
@@ -275,8 +288,8 @@ impl Machine {
             })?;
         slot.begin();
         let kind = Kind::TaskManagement(function);
-        self.requests
-            .begin(Outstanding::new(channel, lun, kind, deadline_ms));
+        let pending = Pending { channel, lun, kind };
+        self.requests.begin(pending, deadline_ms);
         Ok((request, channel, len))
     }
 
@@ -287,7 +300,7 @@ impl Machine {
     ) -> Result<(ChannelNumber, Lun), SubmitError> {
         match function {
             TaskFunction::AbortTask(task) => match self.requests.get(task) {
-                Some(command) => Ok((command.channel, command.lun)),
+                Some(command) => Ok((command.request.channel, command.request.lun)),
                 None => Err(SubmitError::NothingToAbort),
             },
             TaskFunction::AbortTaskSet(lun)
@@ -347,10 +360,10 @@ impl Machine {
         let Some(found) = self.requests.get(request).copied() else {
             return self.handle_late_response(rsp.tag);
         };
-        if found.channel != channel {
+        if found.request.channel != channel {
             return Err(ProtocolError::UnexpectedResponse(rsp.tag));
         }
-        let outcome = match found.kind {
+        let outcome = match found.request.kind {
             Kind::Command => Outcome::Answered(answer(rsp)),
             Kind::TaskManagement(function) => {
                 let code = rsp.response;
@@ -375,22 +388,26 @@ impl Machine {
     }
 
     /// Ends the commands that a task management function has ended at the target.
-    fn end_managed(&mut self, function: TaskFunction, manager: &Outstanding) {
-        let ended = |id: RequestId, request: &Outstanding| match function {
+    fn end_managed(&mut self, function: TaskFunction, manager: &Outstanding<Pending>) {
+        let ended = |id: RequestId, request: &Pending| match function {
             TaskFunction::AbortTask(task) => id == task,
             TaskFunction::ClearAca(_) => false,
             TaskFunction::AbortTaskSet(lun)
             | TaskFunction::ClearTaskSet(lun)
             | TaskFunction::LogicalUnitReset(lun) => request.lun == lun,
         };
-        self.end_all(Outcome::Aborted, |id, request| {
-            request.kind == Kind::Command
-                && request.sequence < manager.sequence
-                && ended(id, request)
+        self.end_all(Outcome::Aborted, |id, outstanding| {
+            outstanding.request.kind == Kind::Command
+                && outstanding.sequence < manager.sequence
+                && ended(id, &outstanding.request)
         });
     }
 
-    fn end_all(&mut self, outcome: Outcome, chosen: impl Fn(RequestId, &Outstanding) -> bool) {
+    fn end_all(
+        &mut self,
+        outcome: Outcome,
+        chosen: impl Fn(RequestId, &Outstanding<Pending>) -> bool,
+    ) {
         let mut from = 0;
         while let Some(request) = self.requests.find_from(&mut from, &chosen) {
             self.end(request, outcome);
@@ -399,7 +416,7 @@ impl Machine {
 
     fn end(&mut self, request: RequestId, outcome: Outcome) {
         if let Some(ended) = self.requests.end(request) {
-            if let Some(slot) = self.channels.get_mut(usize::from(ended.channel.0)) {
+            if let Some(slot) = self.channels.get_mut(usize::from(ended.request.channel.0)) {
                 slot.end();
             }
             self.events.push_back(Event::Done { request, outcome });
@@ -414,8 +431,8 @@ impl Machine {
     fn close(&mut self, channel: ChannelNumber, reason: CloseReason) {
         let slot = self.channels.get_mut(usize::from(channel.0));
         if slot.is_some_and(Channel::close) {
-            self.end_all(Outcome::ChannelLost, |_, request| {
-                request.channel == channel
+            self.end_all(Outcome::ChannelLost, |_, outstanding| {
+                outstanding.request.channel == channel
             });
             self.events.push_back(Event::Closed { channel, reason });
         }

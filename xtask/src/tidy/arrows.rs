@@ -15,7 +15,13 @@ const ARROWS: [(&str, Names); 15] = [
     ("rdma", Names::Only(&["iobuf", "rdma-sys", "roce"])),
     (
         "initiator",
-        Names::Only(&["iobuf", "target-core", "transport-srp", "rdma"]),
+        Names::Only(&[
+            "iobuf",
+            "target-core",
+            "transport-srp",
+            "transport-iser",
+            "rdma",
+        ]),
     ),
     ("srptgt", Names::AnyBut(&["testbed", "tests", "xtask"])),
     ("testbed", Names::Only(&[])),

@@ -51,7 +51,7 @@ impl Session {
     }
 
     pub(super) fn over(&self) -> SessionError {
-        SessionError::Closed(self.closed.unwrap_or(CloseReason::Disconnected))
+        SessionError::Closed(self.closed.unwrap_or(CloseReason::Disconnected).into())
     }
 
     /// Takes what has come, and sends what waits. What costs a system call is only looked at when nothing has come.

@@ -1,9 +1,5 @@
 //! The requests that are outstanding, found by their tag without searching.
 
-use target_core::lun::Lun;
-
-use super::{ChannelNumber, TaskFunction};
-
 /// A request, by its tag: the place in the table, and how often that place was used before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub u64);
@@ -19,66 +15,42 @@ impl RequestId {
         self.0 as u32 as usize
     }
 
-    fn generation(self) -> u64 {
+    pub(crate) fn generation(self) -> u64 {
         self.0 >> 32
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Command,
-    TaskManagement(TaskFunction),
-}
-
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outstanding {
-    pub(super) channel: ChannelNumber,
-    pub(super) lun: Lun,
-    pub(super) kind: Kind,
+pub(crate) struct Outstanding<R> {
+    /// What the protocol keeps of it.
+    pub(crate) request: R,
+    /// Order of sending.
+    pub(crate) sequence: u64,
     /// `None` when there is none, or when it was reported.
     deadline_ms: Option<u64>,
-    /// Order of sending.
-    pub(super) sequence: u64,
-}
-
-impl Outstanding {
-    pub(super) fn new(
-        channel: ChannelNumber,
-        lun: Lun,
-        kind: Kind,
-        deadline_ms: Option<u64>,
-    ) -> Self {
-        Self {
-            channel,
-            lun,
-            kind,
-            deadline_ms,
-            sequence: 0,
-        }
-    }
 }
 
 #[derive(Debug)]
-struct Slot {
+struct Slot<R> {
     generation: u32,
-    request: Option<Outstanding>,
+    request: Option<Outstanding<R>>,
 }
 
-impl Slot {
+impl<R> Slot<R> {
     fn holds(&self, id: RequestId) -> bool {
         u64::from(self.generation) == id.generation()
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Requests {
-    slots: Vec<Slot>,
+pub(crate) struct Requests<R> {
+    slots: Vec<Slot<R>>,
     free: Vec<u32>,
     begun: u64,
 }
 
-impl Requests {
-    pub(super) fn new() -> Self {
+impl<R> Requests<R> {
+    pub(crate) fn new() -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -86,14 +58,14 @@ impl Requests {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// The name that the next [`Requests::begin`] gives.
-    pub(super) fn next_id(&mut self) -> RequestId {
+    pub(crate) fn next_id(&mut self) -> RequestId {
         if self.free.is_empty() {
-            // The request limits of all channels bound this far below 2^32.
+            // The limits of all protocols bound this far below 2^32.
             self.free
                 .push(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
             self.slots.push(Slot {
@@ -106,29 +78,47 @@ impl Requests {
         RequestId::new(generation, place)
     }
 
-    pub(super) fn begin(&mut self, request: Outstanding) {
+    pub(crate) fn begin(&mut self, request: R, deadline_ms: Option<u64>) {
         let place = self.free.pop();
         if let Some(slot) = place.and_then(|place| self.slots.get_mut(place as usize)) {
             self.begun += 1;
             slot.request = Some(Outstanding {
+                request,
                 sequence: self.begun,
-                ..request
+                deadline_ms,
             });
         }
     }
 
-    pub(super) fn get(&self, id: RequestId) -> Option<&Outstanding> {
+    pub(crate) fn get(&self, id: RequestId) -> Option<&Outstanding<R>> {
         let slot = self.slots.get(id.place())?;
         slot.request.as_ref().filter(|_| slot.holds(id))
     }
 
+    pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut R> {
+        let slot = self.slots.get_mut(id.place())?;
+        if !slot.holds(id) {
+            return None;
+        }
+        slot.request
+            .as_mut()
+            .map(|outstanding| &mut outstanding.request)
+    }
+
+    /// What is outstanding at a place.
+    pub(crate) fn at(&self, place: usize) -> Option<RequestId> {
+        let slot = self.slots.get(place)?;
+        slot.request.as_ref()?;
+        Some(RequestId::new(slot.generation, u32::try_from(place).ok()?))
+    }
+
     /// Whether a request that has ended had this name.
-    pub(super) fn was_used(&self, id: RequestId) -> bool {
+    pub(crate) fn was_used(&self, id: RequestId) -> bool {
         let slot = self.slots.get(id.place());
         slot.is_some_and(|slot| (1..u64::from(slot.generation)).contains(&id.generation()))
     }
 
-    pub(super) fn end(&mut self, id: RequestId) -> Option<Outstanding> {
+    pub(crate) fn end(&mut self, id: RequestId) -> Option<Outstanding<R>> {
         let slot = self.slots.get_mut(id.place())?;
         if !slot.holds(id) {
             return None;
@@ -141,10 +131,10 @@ impl Requests {
     }
 
     /// The next request from place `from` on that is chosen; `from` moves behind it.
-    pub(super) fn find_from(
+    pub(crate) fn find_from(
         &self,
         from: &mut usize,
-        chosen: impl Fn(RequestId, &Outstanding) -> bool,
+        chosen: impl Fn(RequestId, &Outstanding<R>) -> bool,
     ) -> Option<RequestId> {
         loop {
             let slot = self.slots.get(*from)?;
@@ -161,7 +151,7 @@ impl Requests {
     }
 
     /// Requests whose deadline has come; each is given once.
-    pub(super) fn late(&mut self, now_ms: u64) -> impl Iterator<Item = RequestId> {
+    pub(crate) fn late(&mut self, now_ms: u64) -> impl Iterator<Item = RequestId> {
         (0..).zip(&mut self.slots).filter_map(move |(place, slot)| {
             let deadline = &mut slot.request.as_mut()?.deadline_ms;
             deadline.take_if(|at| *at <= now_ms)?;
@@ -169,7 +159,7 @@ impl Requests {
         })
     }
 
-    pub(super) fn deadline_ms(&self) -> Option<u64> {
+    pub(crate) fn deadline_ms(&self) -> Option<u64> {
         let requests = self.slots.iter().filter_map(|slot| slot.request.as_ref());
         requests.filter_map(|request| request.deadline_ms).min()
     }

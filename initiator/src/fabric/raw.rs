@@ -1,4 +1,4 @@
-//! A connection that need not keep to the protocol: bytes out, bytes in, and what the peer does about them.
+//! A connection over RDMA that need not keep to the protocol: bytes out, bytes in, and what the peer does about them.
 //!
 //! For tests of targets. Nothing is parsed or checked here, and every wait has a bound.
 
@@ -6,13 +6,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rdma::{Fabric, WorkCompletion, WorkKind};
+use rdma::{ExposedRegion, Fabric, WorkCompletion, WorkKind};
 
-use super::buffer::DataBuffer;
+use super::cm::{CmEvents, Patience, Verdict, connection_of, is_end};
+use super::link::Link;
+use super::port::{Port, Sizes};
 use crate::error::{ConnectError, SessionError};
-use crate::fabric::cm::{CmEvents, Patience, Verdict, connection_of, is_end};
-use crate::fabric::link::Link;
-use crate::fabric::port::{Port, Sizes};
 
 const SIZES: Sizes = Sizes {
     data_bytes: 1 << 20,
@@ -125,8 +124,10 @@ impl RawChannel {
     ///
     /// # Errors
     /// The channel's memory of 1 MiB is used up.
-    pub fn buffer(&self, capacity: usize) -> Result<DataBuffer, SessionError> {
-        DataBuffer::new(&self.port, capacity, 1, 0)
+    pub fn buffer(&self, capacity: usize) -> Result<ExposedRegion, SessionError> {
+        let buf = self.port.data.take(capacity);
+        let buf = buf.ok_or(SessionError::NoBuffer(capacity))?;
+        Ok(ExposedRegion::new(&self.port.domain, buf)?)
     }
 
     /// Sends one message of at most 32 KiB. What became of it is seen by [`RawChannel::receive`].
