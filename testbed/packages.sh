@@ -8,8 +8,9 @@ compiler="gcc libc6-dev make"
 kernel="flex bison bc libelf-dev libssl-dev xz-utils debian-archive-keyring"
 guest="busybox-static iproute2 kmod util-linux procps rdma-core ibverbs-providers infiniband-diags rdmacm-utils
        fio sg3-utils e2fsprogs xfsprogs tshark"
+iscsi="tgt open-iscsi libiscsi-bin multipath-tools"
 layout="libibverbs1 libibverbs-dev librdmacm1 librdmacm-dev"
-all=$(echo $compiler $kernel $guest $layout "$@")
+all=$(echo $compiler $kernel $guest $iscsi $layout "$@")
 
 if ! command -v dpkg-query > /dev/null; then
     echo "This is not Debian, so nothing was checked. The tests need what Debian calls: $all" >&2

@@ -21,5 +21,6 @@ pub mod rxe;
 pub mod sim;
 pub mod srptgt;
 pub mod sweep;
+pub mod tgt;
 pub mod tree;
 pub mod vm;

@@ -1,7 +1,7 @@
 //! Verified I/O by the project's own initiator: every byte of a medium written and read back, many commands at once.
 
 use initiator::scsi::Capacity;
-use initiator::{ConnectOptions, Lun, Scsi, Session};
+use initiator::{ConnectOptions, Lun, Nexus, Scsi};
 use srptgt::exercise::{Fill, Pattern, Place, ReadBack, run};
 
 /// Once over the beginning of a medium, in commands of 4 KiB to 1 MiB.
@@ -35,7 +35,7 @@ impl Sweep {
     ///
     /// A command failed, or a byte came back changed.
     #[track_caller]
-    pub fn verify(self, session: &mut Session) {
+    pub fn verify(self, session: &mut dyn Nexus) {
         self.write(session);
         self.read_back(session);
     }
@@ -46,7 +46,7 @@ impl Sweep {
     ///
     /// A command failed.
     #[track_caller]
-    pub fn write(self, session: &mut Session) {
+    pub fn write(self, session: &mut dyn Nexus) {
         let mut job = Fill::new(self.pattern(), self.bytes, |_| {});
         let place = self.place(session);
         run(session, place, self.depth, &mut job)
@@ -59,7 +59,7 @@ impl Sweep {
     ///
     /// A command failed, or a byte is not what [`Sweep::write`] wrote.
     #[track_caller]
-    pub fn read_back(self, session: &mut Session) {
+    pub fn read_back(self, session: &mut dyn Nexus) {
         let mut job = ReadBack::new(self.pattern(), self.bytes, |_| {});
         let place = self.place(session);
         run(session, place, self.depth, &mut job)
@@ -71,7 +71,7 @@ impl Sweep {
     }
 
     #[track_caller]
-    fn place(self, session: &mut Session) -> Place {
+    fn place(self, session: &mut dyn Nexus) -> Place {
         let capacity: Capacity = session.read_capacity(self.lun).expect("a capacity");
         assert!(capacity.blocks * u64::from(capacity.block_bytes) >= self.bytes);
         Place {
