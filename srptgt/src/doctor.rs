@@ -12,6 +12,8 @@ use crate::config::file::ConfigFile;
 use crate::identity::Guid;
 use crate::paths::Paths;
 
+mod iscsi;
+
 /// Locked memory that the worker's buffers need, in bytes, with room for a second device.
 const MEMLOCK_BYTES: u64 = 512 << 20;
 /// Descriptors that a thousand sessions and LUNs need.
@@ -120,6 +122,8 @@ pub fn examine(paths: &Paths) -> Report {
     let findings = vec![
         rdma_devices(devices.as_deref(), &ports),
         machine.connection_manager(),
+        iscsi::iser(devices.as_deref().unwrap_or_default(), machine.has_ipoib()),
+        machine.iscsi_port(),
         memlock(
             getrlimit(Resource::Memlock).current,
             has_ipc_lock(Path::new("/proc/self/status")),

@@ -22,7 +22,7 @@ pub enum Protocol {
 }
 
 /// The port that IANA gave iSCSI (RFC 7143 15).
-const ISCSI_PORT: u16 = 3260;
+pub const ISCSI_PORT: u16 = 3260;
 
 impl Protocol {
     /// Whether the session layer is iSCSI.
