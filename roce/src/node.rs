@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 
-use transmit::Scratch;
 pub use transmit::Transmit;
+use transmit::{LastWord, Scratch};
 
 use crate::cm::{CmConfig, ConnectionId, ConnectionManager, Event, Step};
 use crate::memory::{Keys, Memory};
@@ -100,6 +100,7 @@ pub struct Node {
     shared: Vec<ReceiveQueue>,
     cm: ConnectionManager,
     ready: VecDeque<usize>,
+    last_words: VecDeque<LastWord>,
     burst: u32,
     timers: BinaryHeap<Reverse<(u64, TimerKey)>>,
     completions: VecDeque<Completion>,
@@ -120,6 +121,7 @@ impl Node {
             shared: Vec::new(),
             cm: ConnectionManager::new(config.cm, config.secret),
             ready: VecDeque::new(),
+            last_words: VecDeque::new(),
             burst: 0,
             timers: BinaryHeap::new(),
             completions: VecDeque::new(),
@@ -268,7 +270,7 @@ impl Node {
 
     /// Something may be waiting in [`Node::poll_transmit`].
     pub fn wants_transmit(&self) -> bool {
-        self.cm.has_outgoing() || !self.ready.is_empty()
+        self.cm.has_outgoing() || !self.ready.is_empty() || !self.last_words.is_empty()
     }
 
     /// Puts a queue pair in the list of those that may have something to send.

@@ -684,3 +684,48 @@ fn too_much_private_data_is_the_callers_fault() {
         "connected before"
     );
 }
+
+#[test]
+fn what_has_arrived_is_acknowledged_before_the_goodbye() {
+    let mut network = network(31);
+    let pair = network.connect(PathMtu::Mtu1024, 1);
+    let [near, far] = &mut network.hosts[..] else {
+        panic!("two hosts");
+    };
+    far.post_recv(pair.far, 1, 0, 64);
+    let sges = [near.sge(0, 64)];
+    let request = SendRequest {
+        wr_id: 2,
+        operation: Operation::Send,
+        sges: &sges,
+        signaled: true,
+        fence: false,
+        solicited: false,
+    };
+    near.node.post_send(pair.near, &request).expect("posted");
+    let now_us = network.now_us;
+    let transmit = near.node.poll_transmit(&near.memory, now_us);
+    let transmit = transmit.expect("the message");
+    let mut payload = Vec::new();
+    transmit
+        .append_to(&near.memory, &mut payload)
+        .expect("memory");
+    let datagram = Datagram {
+        source: transmit.path.local,
+        destination: transmit.path.remote,
+        ipv4_identification: Some(0),
+        payload: &payload,
+    };
+    far.node.handle_datagram(&datagram, &mut far.memory, now_us);
+    // In the same turn, before anything was sent.
+    far.node.disconnect(pair.far_id, now_us).expect("connected");
+    assert!(far.node.destroy_queue_pair(pair.far));
+    assert!(far.node.wants_transmit());
+    network.run_until(10_000_000, |network| {
+        let ended = |event: &Event| matches!(event, Event::Disconnected { .. });
+        network.hosts[0].events.iter().any(ended)
+    });
+    let statuses = network.hosts[0].completions.iter();
+    let statuses: Vec<_> = statuses.map(|completion| completion.status).collect();
+    assert_eq!(statuses, [Status::Success]);
+}

@@ -53,6 +53,12 @@ impl Transmit<'_> {
     }
 }
 
+/// An ACK or NAK of a queue pair that says nothing more.
+pub(super) struct LastWord {
+    path: Path,
+    header: HeaderBytes,
+}
+
 /// Buffers of the packet that was polled last.
 pub(super) struct Scratch {
     header: [u8; MAD_PACKET_LEN],
@@ -69,6 +75,9 @@ impl Node {
         memory: &M,
         now_us: u64,
     ) -> Option<Transmit<'_>> {
+        if let Some(last_word) = self.last_words.pop_front() {
+            return Some(self.emit_last_word(&last_word));
+        }
         if let Some(outgoing) = self.cm.poll_outgoing() {
             return Some(self.emit_mad(&outgoing));
         }
@@ -79,7 +88,10 @@ impl Node {
                 return Some(self.scratch.transmit(path, length));
             }
             // The memory of a work request is gone: the queue pair cannot go on.
-            self.with_pair(qp, |pair, _, report| pair.fail(report));
+            let last_word = self.with_pair(qp, |pair, _, report| pair.fail(report));
+            if let Some(emission) = last_word.flatten() {
+                self.keep_last_word(qp, &emission);
+            }
             self.look_after(qp);
         }
     }
@@ -148,6 +160,29 @@ impl Node {
         let icrc = icrc::compute(&ends, header, parts, bth.pad_count, length);
         self.scratch.fill(header, emission.payload, pad, icrc);
         all_there.then_some((attributes.path, length))
+    }
+
+    /// Keeps the last reply of a queue pair that is being failed: it goes out before the goodbye of its connection,
+    /// and whether the queue pair lives until then or not.
+    pub(super) fn keep_last_word(&mut self, qp: QueuePairNumber, emission: &Emission) {
+        if let Some(attributes) = self.attributes(qp) {
+            let bth = Bth::new(emission.opcode, attributes.remote_qp, emission.psn);
+            let last_word = LastWord {
+                path: attributes.path,
+                header: HeaderBytes::emit(bth, &emission.extension),
+            };
+            self.last_words.push_back(last_word);
+        }
+    }
+
+    fn emit_last_word(&mut self, last_word: &LastWord) -> Transmit<'_> {
+        let header = last_word.header.as_slice();
+        let length = header.len() + ICRC_LEN;
+        let ends = ends_of(&last_word.path);
+        let icrc = icrc::compute(&ends, header, std::iter::empty(), 0, length);
+        self.scratch.fill(header, Segments::default(), 0, icrc);
+        self.statistics.sent_packets += 1;
+        self.scratch.transmit(last_word.path, length)
     }
 
     fn emit_mad(&mut self, outgoing: &OutgoingMad) -> Transmit<'_> {

@@ -125,8 +125,10 @@ impl Node {
 
     /// To the error state: all work requests are flushed.
     pub fn fail_queue_pair(&mut self, qp: QueuePairNumber) -> Result<(), StateError> {
-        self.with_pair(qp, |pair, _, report| pair.fail(report))
-            .ok_or(StateError::Unknown)?;
+        let last_word = self.with_pair(qp, |pair, _, report| pair.fail(report));
+        if let Some(emission) = last_word.ok_or(StateError::Unknown)? {
+            self.keep_last_word(qp, &emission);
+        }
         if let Some(slot) = self
             .index_of(qp)
             .and_then(|index| self.slots.get_mut(index))

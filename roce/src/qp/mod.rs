@@ -480,10 +480,13 @@ impl QueuePair {
         self.enter_error(None, fatal.status, report);
     }
 
-    /// To the error state from outside: nothing more is said to the peer.
-    pub(crate) fn fail(&mut self, report: &mut Report<'_>) {
+    /// To the error state from outside. What the peer is still to hear of the requests that were taken is returned;
+    /// after that nothing more is said.
+    pub(crate) fn fail(&mut self, report: &mut Report<'_>) -> Option<Emission> {
+        let last_word = self.responder.last_word(report);
         self.enter_error(None, Status::Flushed, report);
         self.responder.silence();
+        last_word
     }
 
     fn enter_error(&mut self, sent: Option<Status>, received: Status, report: &mut Report<'_>) {

@@ -476,6 +476,14 @@ impl Responder {
         }
     }
 
+    /// The reply that is due, if nothing has to go out before it.
+    pub(crate) fn last_word(&mut self, report: &mut Report<'_>) -> Option<Emission> {
+        match self.reads.is_empty() {
+            true => self.take_reply(report),
+            false => None,
+        }
+    }
+
     fn take_reply(&mut self, report: &mut Report<'_>) -> Option<Emission> {
         let reply = self.reply.take()?;
         report.statistics.acks_sent += 1;
