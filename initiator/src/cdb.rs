@@ -6,6 +6,9 @@ pub const TEST_UNIT_READY: [u8; 6] = [0; 6];
 /// SYNCHRONIZE CACHE (10) of the whole medium.
 pub const SYNCHRONIZE_CACHE: [u8; 10] = [0x35, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
+/// MODE SENSE (6) of the caching page, without block descriptors.
+pub const MODE_SENSE_CACHING: [u8; 6] = [0x1a, 0x08, 0x08, 0, 64, 0];
+
 /// READ CAPACITY (10).
 pub const READ_CAPACITY_10: [u8; 10] = [0x25, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use crate::rxe::Rxe;
 
 const CONFIG: &str = "/sys/kernel/config/target";
+/// LIO makes the logical unit's names from it.
+const SERIAL: &str = "5eed0000-0000-0000-0000-000000000001";
 /// The port of RDMA-CM that LIO listens on.
 pub const PORT: u16 = 5555;
 
@@ -19,6 +21,8 @@ pub fn export(block_device: &str, rxe: &Rxe) {
     let disk = make(Path::new(CONFIG).join("core/iblock_0/disk"));
     write(&disk.join("control"), &format!("udev_path={block_device}"));
     write(&disk.join("enable"), "1");
+    // Without one it has no vital product data.
+    write(&disk.join("wwn/vpd_unit_serial"), SERIAL);
     make(Path::new(CONFIG).join("srpt"));
     write(
         &Path::new(CONFIG).join("srpt/discovery_auth/rdma_cm_port"),

@@ -364,7 +364,11 @@ pub struct Counters {
 }
 
 /// The program lies where cargo puts it, beside the folder of the test executables.
-fn program() -> PathBuf {
+///
+/// # Panics
+///
+/// It is not built.
+pub fn program() -> PathBuf {
     let executable = env::current_exe().expect("a test has an executable");
     let program = vm::build_folder(&executable).join("srptgt");
     assert!(

@@ -1,14 +1,16 @@
-//! `cargo xtask bench`: srptgt beside the kernel's own target, in instructions.
+//! `cargo xtask bench`: srptgt beside the kernel's own target, in instructions; and its soft fabric, in time.
 //!
 //! One boot of one guest runs the same jobs against LIO, srptgt and LIO again; the two LIO rounds show how well the
 //! setup repeats. What the guest does is in `bench/*.sh`; this room boots it ([`guest`], [`kernel`]), says what to
 //! run ([`jobs`]) and turns what it left behind into a table ([`figures`], [`results`], [`table`]). Beside it the user
-//! instructions of the pure path are counted on the host ([`pure_path`]).
+//! instructions of the pure path are counted on the host ([`pure_path`]), and SRP over the soft fabric is measured
+//! there ([`native`]).
 
 mod figures;
 mod guest;
 mod jobs;
 mod kernel;
+mod native;
 mod pure_path;
 mod readme;
 mod results;
@@ -26,6 +28,7 @@ use clap::Args;
 use crate::repository::{self, output_of, run};
 use guest::Guest;
 use kernel::Kernel;
+use native::Native;
 use results::{BASELINE, ROUND, Results, TRACED};
 
 #[derive(Args)]
@@ -42,6 +45,9 @@ pub(crate) struct Bench {
     /// Only the kernel's target, twice: how well the setup repeats; not kept as the latest either
     #[arg(long, conflicts_with_all = ["update_readme", "last"])]
     baseline: bool,
+    /// Only what runs natively: SRP over the soft fabric on loopback; the rest stays as it was kept
+    #[arg(long, conflicts_with_all = ["last", "quick", "baseline"])]
+    native: bool,
     /// Fetch a newer kernel for the guest first
     #[arg(long, conflicts_with = "last")]
     update_kernel: bool,
@@ -60,11 +66,17 @@ const ADDRESS: &str = "10.99.0.1";
 
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
-        let results = match self.last {
+        let results = match self.last || self.native {
             true => Results::latest()?,
             false => self.measure()?,
         };
-        let table = table::markdown(&results);
+        if !(self.last || self.quick || self.baseline) {
+            Native::measure(&build("srptgt")?, &now()?)?.keep()?;
+        }
+        let table = table::markdown(&results, Native::kept()?.as_ref());
+        if !(self.quick || self.baseline) {
+            keep_table(&table)?;
+        }
         println!("\n{table}");
         if self.update_readme {
             readme::update(&table)?;
@@ -160,9 +172,14 @@ fn keep(results: &Results) -> Result<()> {
     let latest = results::latest();
     fs::create_dir_all(latest.parent().unwrap_or(Path::new(".")))?;
     results.write(&latest)?;
-    fs::write(latest.with_extension("md"), table::markdown(results))?;
     println!("bench: kept as {}", latest.display());
     Ok(())
+}
+
+/// The table of what is kept, as the README has it.
+fn keep_table(table: &str) -> Result<()> {
+    let file = results::latest().with_extension("md");
+    fs::write(&file, table).with_context(|| format!("writing {}", file.display()))
 }
 
 fn now() -> Result<String> {

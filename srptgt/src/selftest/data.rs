@@ -1,6 +1,6 @@
 //! What is written is what is read, in every length and from every place.
 
-use initiator::{Data, Lun, Nexus, SlotCommand, SlotData, cdb};
+use initiator::{Data, Lun, Nexus, Scsi, SlotCommand, SlotData, cdb};
 
 use super::{Failed, Subject};
 use crate::exercise::{Fill, Pattern, Place, ReadBack, run};
@@ -15,6 +15,9 @@ const READS: [u64; 6] = [5, 1, 33, 250, 8, 97];
 
 /// Commands outstanding.
 const DEPTH: usize = 8;
+
+/// DEVICE-SPECIFIC PARAMETER of MODE SENSE (SBC-3 6.4.1): DPO and FUA are known.
+const DPOFUA: u8 = 0x10;
 
 /// READ and WRITE (16), FUA.
 const FUA: u8 = 0x08;
@@ -49,10 +52,16 @@ pub(super) fn write_and_read(subject: &mut Subject) -> Result<String, Failed> {
     Ok("16 MiB twice, in commands of one block to 1 MiB, unaligned".to_owned())
 }
 
-/// WRITE and READ with FUA.
+/// WRITE and READ with FUA, if the logical unit says that it knows it.
 pub(super) fn force_unit_access(subject: &mut Subject) -> Result<String, Failed> {
     let (lun, block_bytes) = (subject.target.lun, subject.capacity.block_bytes);
     let nexus = subject.nexus()?;
+    let mut mode = [0; 64];
+    let cdb = cdb::MODE_SENSE_CACHING;
+    nexus.execute_good(lun, &cdb, Data::In(&mut mode))?;
+    if mode[2] & DPOFUA == 0 {
+        return Err(Failed::Impossible("its mode parameters have DPOFUA at 0"));
+    }
     let pattern = Pattern { seed: 3 };
     let mut data = vec![0; 8 * block_bytes as usize];
     for lba in [0, 11, 4097] {
@@ -76,7 +85,6 @@ fn with_fua(mut cdb: [u8; 16]) -> [u8; 16] {
 }
 
 fn nexus_good(nexus: &mut dyn Nexus, lun: Lun, cdb: &[u8], data: Data<'_>) -> Result<(), Failed> {
-    use initiator::Scsi;
     nexus.execute_good(lun, cdb, data)?;
     Ok(())
 }

@@ -139,7 +139,8 @@ pub(super) fn latest() -> PathBuf {
     repository::root().join("bench/results/latest.json")
 }
 
-fn commit() -> Result<String> {
+/// What was measured: the commit, with `-dirty` when files were changed.
+pub(super) fn commit() -> Result<String> {
     let describe = ["describe", "--always", "--dirty", "--exclude=*"];
     Ok(
         repository::output_of(repository::command("git", &describe))?

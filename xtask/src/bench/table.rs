@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
+use super::native::{Native, NativeJob};
 use super::results::{JobResult, Results};
 
 const HEADER: [&str; 7] = [
@@ -16,19 +17,31 @@ const HEADER: [&str; 7] = [
 
 const PURE_HEADER: [&str; 4] = ["Command", "depth", "user instructions", "aim"];
 
+const NATIVE_HEADER: [&str; 8] = [
+    "Job",
+    "IOPS",
+    "MB/s",
+    "median, µs",
+    "99 %, µs",
+    "aim",
+    "CPU, µs per I/O",
+    "syscalls per I/O",
+];
+
 /// The tables, and below each what the figures are and the reason for each one that is missing.
-pub(super) fn markdown(results: &Results) -> String {
+pub(super) fn markdown(results: &Results, native: Option<&Native>) -> String {
     let table = aligned(HEADER, results.jobs.iter().map(cells));
     format!(
         "{table}\n\n\
          A microsecond is a thousand instructions of initiator, soft RDMA and target together; latency is divided by \
          the depth. A/A spread: the kernel's target measured before and after srptgt. System calls are the daemon's, \
-         by its own counters and, where all were traced, by strace. Kernel: {}; srptgt: {}; {}.\n{}{}",
+         by its own counters and, where all were traced, by strace. Kernel: {}; srptgt: {}; {}.\n{}{}{}",
         results.kernel,
         results.commit,
         results.date,
         failures(results),
-        pure_path(results)
+        pure_path(results),
+        native.map(soft_fabric).unwrap_or_default()
     )
 }
 
@@ -63,6 +76,38 @@ fn pure_path(results: &Results) -> String {
          callgrind. No command allocates (a test).\n",
         aligned(PURE_HEADER, rows)
     )
+}
+
+fn soft_fabric(native: &Native) -> String {
+    format!(
+        "\n{}\n\n\
+         SRP over the soft fabric on loopback, no RDMA in the kernel: `srptgt bench`, target and initiator in a process \
+         each, a LUN in memory, random places. This is time, and other work on the machine gets into it: the best of \
+         {} rounds in which the jobs take turns. CPU time and system calls are the target's alone, by its own \
+         counters. {} cores, Linux {}; srptgt: {}; {}.\n",
+        aligned(NATIVE_HEADER, native.jobs.iter().map(native_cells)),
+        native.rounds,
+        native.machine.cores,
+        native.machine.kernel,
+        native.commit,
+        native.date
+    )
+}
+
+fn native_cells(job: &NativeJob) -> [String; 8] {
+    let optional = |figure: Option<f64>, digits: usize| {
+        figure.map_or("–".to_owned(), |figure| format!("{figure:.digits$}"))
+    };
+    [
+        job.name.clone(),
+        format!("{:.0}", job.iops),
+        format!("{:.0}", job.bytes_per_second / 1e6),
+        format!("{:.0}", job.p50_us),
+        format!("{:.0}", job.p99_us),
+        job.aim().unwrap_or("–".to_owned()),
+        optional(job.target_cpu_us, 1),
+        optional(job.target_system_calls, 2),
+    ]
 }
 
 fn cells(job: &JobResult) -> [String; 7] {
@@ -116,11 +161,12 @@ fn failures(results: &Results) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::native;
     use crate::bench::results::tests::sample;
 
     #[test]
     fn a_row_has_both_figures_their_ratio_and_the_aim() {
-        let text = markdown(&sample());
+        let text = markdown(&sample(), None);
         let row = text.lines().find(|line| line.contains("depth 1 ")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(
@@ -139,15 +185,35 @@ mod tests {
 
     #[test]
     fn the_pure_path_has_a_table_of_its_own() {
-        let text = markdown(&sample());
+        let text = markdown(&sample(), None);
         let row = text.lines().find(|line| line.contains("READ")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells, ["4 KiB READ", "32", "812", "900"]);
     }
 
     #[test]
+    fn the_soft_fabric_has_a_table_when_it_was_measured() {
+        let text = markdown(&sample(), Some(&native::tests::sample()));
+        let row = text.lines().find(|line| line.contains("20000")).unwrap();
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let expected = [
+            "4 KiB read, depth 1",
+            "20000",
+            "82",
+            "250",
+            "1000",
+            "–",
+            "4.0",
+            "–",
+        ];
+        assert_eq!(cells, expected);
+        assert!(text.contains(" 100 K IOPS |"), "{text}");
+        assert!(!markdown(&sample(), None).contains("soft fabric"));
+    }
+
+    #[test]
     fn a_job_that_failed_says_so_and_why() {
-        let text = markdown(&sample());
+        let text = markdown(&sample(), None);
         let row = text.lines().find(|line| line.contains("1 MiB")).unwrap();
         assert!(row.contains("failed"), "{row}");
         assert!(
