@@ -209,13 +209,9 @@ fn check(row: &Row, command: &Command) -> Result<(), Refusal> {
         // There is no auto contingent allegiance that it could be for (SAM-5).
         return Err(Sense::illegal_request(AdditionalSense::INVALID_MESSAGE_ERROR).into());
     }
+    // What would be read has no room then, which is an overflow like any other; what would be written is not there.
     let (data_in, data_out) = (command.data_in_len != 0, command.data_out_len != 0);
-    let is_wrong_way = match row.data {
-        Data::None => false,
-        Data::In | Data::Allocated { .. } => data_out && !data_in,
-        Data::Out => data_in && !data_out,
-    };
-    match is_wrong_way {
+    match row.data == Data::Out && data_in && !data_out {
         true => Err(Sense::illegal_request(
             AdditionalSense::INVALID_FIELD_IN_COMMAND_INFORMATION_UNIT,
         )

@@ -149,15 +149,23 @@ fn residuals_of_writes() {
 }
 
 #[test]
-fn data_the_wrong_way_is_refused() {
+fn a_write_with_a_data_in_buffer_only_is_refused() {
     let mut bench = Bench::new();
     let mut write = Io::write(0, &blocks(1, 1));
     write.data_out.clear();
     let end = bench.run(bench.a, write.data_in(512));
     assert_eq!(end.line, "5/0e03");
     assert_eq!(end.data_in_residual, Residual::Underflow(512));
+}
+
+#[test]
+fn a_read_with_a_data_out_buffer_only_overflows() {
+    let mut bench = Bench::new();
     let end = bench.run(bench.a, Io::read(0, 1).data_in(0).data_out(&blocks(1, 1)));
-    assert_eq!(end.line, "5/0e03");
+    assert_eq!(end.line, "GOOD");
+    assert_eq!(end.data_in_residual, Residual::Overflow(512));
+    assert_eq!(end.data_out_residual, Residual::Underflow(512));
+    bench.assert_idle();
 }
 
 #[test]
