@@ -203,6 +203,9 @@ impl Negotiation {
             return;
         }
         let function = &key.row().function;
+        if is_decided(function, self.ours.get(key)) {
+            self.agreed.set(key, self.ours.get(key));
+        }
         match function {
             Function::List(names) => {
                 let ours = usize::try_from(self.ours.get(key)).unwrap_or_default();
@@ -214,10 +217,13 @@ impl Negotiation {
         }
     }
 
-    /// A key that this end offered and the peer has not answered.
+    /// A key that this end offered, and whose answer is missing and not optional.
     pub(super) fn unanswered(&self) -> Option<Key> {
-        let is_open =
-            |&key: &Key| is_negotiated(key) && self.said.contains(key) && !self.heard.contains(key);
+        let is_open = |&key: &Key| {
+            let is_decided = is_decided(&key.row().function, self.ours.get(key));
+            let is_due = is_negotiated(key) && !is_decided;
+            is_due && self.said.contains(key) && !self.heard.contains(key)
+        };
         Key::ALL.iter().copied().find(is_open)
     }
 
@@ -302,6 +308,15 @@ impl Negotiation {
             1 => Digest::Crc32c,
             _ => Digest::None,
         }
+    }
+}
+
+/// Whether an offer settles a boolean whatever the peer wants: its answer is optional then (RFC 7143 6.2.2).
+fn is_decided(function: &Function, ours: u64) -> bool {
+    match function {
+        Function::And => ours == 0,
+        Function::Or => ours == 1,
+        _ => false,
     }
 }
 

@@ -304,6 +304,30 @@ fn an_offer_without_an_answer_fails() {
 }
 
 #[test]
+fn a_boolean_that_the_offer_decides_needs_no_answer() {
+    let mut limits = LoginLimits::new(Datamover::Tcp);
+    (limits.initial_r2t, limits.immediate_data) = (true, false);
+    let mut initiator = Initiator::new(settings(limits));
+    initiator.start();
+    let Some(InitiatorStep::Send(request, _)) = initiator.poll() else {
+        panic!("the login begins");
+    };
+    initiator.handle_response(&granting(&request), b"AuthMethod=None\0");
+    let Some(InitiatorStep::Send(request, _)) = initiator.poll() else {
+        panic!("the operational keys are offered");
+    };
+    // DataPDUInOrder=Yes and DataSequenceInOrder=Yes were offered too.
+    let answer = b"HeaderDigest=None\0DataDigest=None\0MaxBurstLength=65536\0FirstBurstLength=65536\0\
+        MaxOutstandingR2T=1\0MaxConnections=1\0DefaultTime2Wait=2\0DefaultTime2Retain=0\0ErrorRecoveryLevel=0\0";
+    initiator.handle_response(&granting(&request), answer);
+    let Some(InitiatorStep::Done(negotiated)) = initiator.poll() else {
+        panic!("the login ends");
+    };
+    assert!(negotiated.initial_r2t && !negotiated.immediate_data);
+    assert!(negotiated.data_pdu_in_order && negotiated.data_sequence_in_order);
+}
+
+#[test]
 fn a_target_that_says_nothing_ends() {
     let (mut initiator, request) = started(None);
     let mut response = granting(&request);
