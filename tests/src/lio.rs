@@ -1,4 +1,6 @@
-//! LIO's `ib_srpt`: the kernel's own SRP target, as a peer that shows whether the bed itself works.
+//! LIO, the kernel's own target, as a peer that shows whether the bed itself works: `ib_srpt` here, [`iscsi`] beside it.
+
+pub mod iscsi;
 
 use std::fs;
 use std::os::unix::fs::symlink;
