@@ -8,7 +8,7 @@ compiler="gcc libc6-dev make"
 kernel="flex bison bc libelf-dev libssl-dev xz-utils debian-archive-keyring"
 guest="busybox-static iproute2 kmod util-linux procps rdma-core ibverbs-providers infiniband-diags rdmacm-utils
        fio sg3-utils e2fsprogs xfsprogs tshark"
-iscsi="tgt open-iscsi libiscsi-bin multipath-tools"
+iscsi="tgt open-iscsi libiscsi-bin multipath-tools qemu-utils qemu-block-extra"
 layout="libibverbs1 libibverbs-dev librdmacm1 librdmacm-dev"
 all=$(echo $compiler $kernel $guest $iscsi $layout "$@")
 
