@@ -68,7 +68,7 @@ fn the_report_is_json_for_who_asks() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["verified_bytes"], 64 << 20);
-    assert_eq!(report["pending"][0]["guid"], "0x0252020000de3002");
+    assert_eq!(report["pending"][0]["identity"], "0x0252020000de3002");
     let measured = report["measured"].as_array().unwrap();
     assert_eq!(measured.len(), 4);
     for row in measured {

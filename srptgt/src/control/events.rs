@@ -9,6 +9,7 @@ use super::Control;
 use super::apply::Change;
 use super::fault::Fault;
 use super::media::Creation;
+use super::pending::News;
 use super::state::State;
 
 /// How long something that did not come up is left alone.
@@ -54,7 +55,7 @@ impl Control {
 
     fn handle_refused(&self, refusal: crate::worker_link::Refusal) {
         let mut pending = self.pending();
-        let Some(entry) = pending.record(refusal) else {
+        let Some(News { entry, left_out }) = pending.record(refusal) else {
             return;
         };
         let login = &entry.login;
@@ -68,6 +69,7 @@ impl Control {
             fabric_guid = login.fabric_guid().map(tracing::field::display),
             claimed_guid = login.claimed_guid().map(tracing::field::display),
             times = entry.count,
+            left_out = (left_out > 0).then_some(left_out),
             "login refused: {}; {}",
             entry.refused.text,
             entry.refused.fix,

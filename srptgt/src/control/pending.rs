@@ -15,6 +15,43 @@ pub(crate) const CAPACITY: usize = 256;
 /// An initiator that knocks again and again is logged no more often than this.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
+/// Lines in the log in one second, over all initiators: a flood of logins is not to become a flood of log.
+const LINES_PER_SECOND: u32 = 8;
+
+/// How many lines this second has seen.
+#[derive(Debug, Default)]
+struct LogBudget {
+    second: u64,
+    lines: u32,
+    left_out: u64,
+}
+
+impl LogBudget {
+    /// Whether there may be one more line, and how many were left out since the last one.
+    fn line(&mut self, when: SystemTime) -> Option<u64> {
+        let since = when.duration_since(SystemTime::UNIX_EPOCH);
+        let second = since.map_or(0, |since| since.as_secs());
+        if second != self.second {
+            (self.second, self.lines) = (second, 0);
+        }
+        if self.lines == LINES_PER_SECOND {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+/// A refusal that should be logged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct News<'a> {
+    /// Who was refused.
+    pub(crate) entry: &'a Entry,
+    /// Refusals that should have been logged since the last one that was, and were not, because there were too many.
+    pub(crate) left_out: u64,
+}
+
 /// An initiator that was refused.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry {
@@ -68,11 +105,21 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     entries: Vec<Entry>,
+    budget: LogBudget,
 }
 
 impl Pending {
-    /// Takes a refusal down. Returns the entry when it should be logged.
-    pub(crate) fn record(&mut self, refusal: Refusal) -> Option<&Entry> {
+    /// Takes a refusal down. Returns it when it should be logged.
+    pub(crate) fn record(&mut self, refusal: Refusal) -> Option<News<'_>> {
+        let when = refusal.when;
+        let index = self.take_down(refusal)?;
+        let left_out = self.budget.line(when)?;
+        let entry = self.entries.get(index)?;
+        Some(News { entry, left_out })
+    }
+
+    /// Gives the place of the entry when it has something new for the log.
+    fn take_down(&mut self, refusal: Refusal) -> Option<usize> {
         let key = key(&refusal.login);
         match self
             .entries
@@ -81,12 +128,12 @@ impl Pending {
         {
             Some(index) => {
                 let entry = self.entries.get_mut(index)?;
-                entry.repeat(refusal).then_some(entry)
+                entry.repeat(refusal).then_some(index)
             }
             None => {
                 self.make_room();
                 self.entries.push(Entry::new(refusal));
-                self.entries.last()
+                Some(self.entries.len() - 1)
             }
         }
     }

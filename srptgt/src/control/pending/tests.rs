@@ -234,3 +234,21 @@ fn a_failed_secret_stays_until_none_is_asked_for() {
     pending.review(&Access::new(vec![host]));
     assert_eq!(pending.len(), 0);
 }
+
+#[test]
+fn a_flood_of_refusals_has_few_lines_and_all_are_counted() {
+    let mut pending = Pending::default();
+    let mut lines = 0;
+    for number in 0..1000 {
+        // All within one second.
+        lines += u64::from(pending.record(refusal(0x1000 + 16 * number, 7)).is_some());
+    }
+    assert_eq!(lines, u64::from(LINES_PER_SECOND));
+    let news = pending
+        .record(refusal(PORT, 8))
+        .expect("a line of the next second");
+    assert_eq!(news.left_out, 1000 - lines);
+    assert_eq!(news.entry.login.claimed_guid().map(Guid::value), Some(PORT));
+    let news = pending.record(refusal(PORT + 16, 8)).expect("a line");
+    assert_eq!(news.left_out, 0);
+}
