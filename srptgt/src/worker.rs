@@ -42,7 +42,6 @@ use clock::Clock;
 use connections::Connections;
 use fabric::Fabric;
 use iscsi::{Iscsi, IscsiMemory};
-use login::RefusalLog;
 use luns::Luns;
 use memory::Memory;
 pub use memory::MemorySettings;
@@ -131,7 +130,6 @@ struct Worker {
     policy: LoginPolicy,
     mailbox: Mailbox,
     totals: reports::Totals,
-    refusal_log: RefusalLog,
     requests: requests::Pending,
     /// The connection manager has events that were not read yet.
     cm_ready: bool,
@@ -170,7 +168,6 @@ impl Worker {
             policy: LoginPolicy::new(settings.target_port),
             mailbox,
             totals: reports::Totals::default(),
-            refusal_log: RefusalLog::default(),
             requests: requests::Pending::default(),
             cm_ready: false,
             clock: Clock::new(),

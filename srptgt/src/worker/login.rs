@@ -1,6 +1,6 @@
 //! A peer becomes a session's connection, or is refused with a reason. What both protocols do alike stands here.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use rdma::{AcceptParameters, ConnectRequest};
 use tracing::warn;
@@ -23,32 +23,6 @@ const INITIATOR_DEPTH: u8 = 16;
 
 /// Retry for ever while the peer has no receive posted (IBA 9.7.5.2.8): credits bound how long that can be.
 const RNR_RETRY_FOR_EVER: u8 = 7;
-
-/// Lines on refused logins in one second; more are counted.
-const LINES_PER_SECOND: u32 = 8;
-
-/// How many lines on refused logins this second has seen: a flood of logins must not become a flood of log.
-#[derive(Debug, Default)]
-pub(super) struct RefusalLog {
-    second: u64,
-    lines: u32,
-    left_out: u64,
-}
-
-impl RefusalLog {
-    /// Whether there may be one more line, and how many were left out since the last one.
-    fn line(&mut self, now: Duration) -> Option<u64> {
-        if now.as_secs() != self.second {
-            (self.second, self.lines) = (now.as_secs(), 0);
-        }
-        if self.lines == LINES_PER_SECOND {
-            self.left_out += 1;
-            return None;
-        }
-        self.lines += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-}
 
 impl Worker {
     /// Answers a connection request.
@@ -113,22 +87,9 @@ impl Worker {
         }
     }
 
-    /// One log line and one event say who was refused, and why.
+    /// The control plane is told who was refused, and why; it writes it in the log, and keeps it for the operator.
     fn tell_refusal(&mut self, login: LoginIdentity, why: Refused) {
         self.totals.logins_refused += 1;
-        if let Some(left_out) = self.refusal_log.line(self.now) {
-            warn!(
-                portal = %login.portal,
-                address = login.address.map(display),
-                source_gid = login.source_gid.map(display),
-                initiator_port_id = login.initiator_port_id().map(display),
-                initiator_name = initiator_name(&login),
-                reason = %why.text,
-                fix = %why.fix,
-                left_out = (left_out > 0).then_some(left_out),
-                "login refused"
-            );
-        }
         let refusal = Refusal {
             when: SystemTime::now(),
             login,
@@ -144,15 +105,6 @@ fn no_resources(text: impl ToString) -> Refused {
         reason: RefusalReason::Resources,
         text: text.to_string(),
         fix: "srptgt status shows what is in use, srptgt doctor the limits".to_owned(),
-    }
-}
-
-fn initiator_name(login: &LoginIdentity) -> Option<&str> {
-    match &login.who {
-        Credentials::Iscsi { initiator_name, .. } if !initiator_name.is_empty() => {
-            Some(initiator_name)
-        }
-        _ => None,
     }
 }
 
@@ -188,23 +140,5 @@ fn identity(
         address: peer.socket.map(|socket| socket.ip()),
         pkey: connection.pkey(),
         who,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_refusals_has_few_lines_and_all_are_counted() {
-        let mut log = RefusalLog::default();
-        let mut lines = 0;
-        for n in 0..1000u64 {
-            let now = Duration::from_millis(n);
-            lines += u64::from(log.line(now).is_some());
-        }
-        assert_eq!(lines, u64::from(LINES_PER_SECOND));
-        assert_eq!(log.line(Duration::from_secs(1)), Some(1000 - lines));
-        assert_eq!(log.line(Duration::from_secs(1)), Some(0));
     }
 }
