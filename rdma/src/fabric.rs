@@ -45,6 +45,12 @@ impl Fabric {
         matches!(self.0, Provided::Soft(_))
     }
 
+    /// Whether a peer may invalidate the key of an [`crate::ExposedRegion`] by a SEND with invalidate. The keys of memory
+    /// regions that the kernel makes for a process are not of the kind that can be.
+    pub fn has_remote_invalidate(&self) -> bool {
+        self.is_driven()
+    }
+
     /// Takes in what has arrived, a bounded amount, and lets timers run out. Returns true when more may be
     /// waiting.
     pub fn receive(&self) -> bool {

@@ -52,10 +52,9 @@ impl Connection {
         let connection = cm.resolve(options.source, patience)?;
         let port = Port::open(connection.open_device()?, sizes(options))?;
         cm.resolve_route(&connection, patience)?;
-        // The kernel's memory regions of a process cannot be invalidated from afar; those of the soft fabric can.
         let own = CmHeader {
             zero_based_addresses: false,
-            send_with_invalidate: fabric.is_driven(),
+            send_with_invalidate: fabric.has_remote_invalidate(),
         };
         let (mut link, verdict) = Link::ask(&port, &mut cm, connection, &own.encode(), patience)?;
         let peer = match verdict {

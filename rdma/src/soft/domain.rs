@@ -94,7 +94,8 @@ impl ExposedMemory {
     pub(crate) fn register(domain: &ProtectionDomain, buf: &mut Buf) -> Result<Self, Error> {
         let access = Access::LOCAL_WRITE
             .or(Access::REMOTE_READ)
-            .or(Access::REMOTE_WRITE);
+            .or(Access::REMOTE_WRITE)
+            .or(Access::REMOTE_INVALIDATE);
         let base = NonNull::new(buf.as_mut_ptr()).unwrap_or(NonNull::dangling());
         Registration::new(domain, base, buf.len(), access).map(Self)
     }
