@@ -156,7 +156,7 @@ proptest! {
 
     #[test]
     fn any_keys_in_a_login_are_answered(
-        options in 0u8..32,
+        options in 0u8..64,
         flags in prop::collection::vec(prop_oneof![Just(0x04u8), Just(0x87), Just(0), Just(0x81)], 1..6),
         keys in prop::collection::vec(prop::sample::select(KEYS.to_vec()), 0..6),
         value in "[ -~]{0,20}",

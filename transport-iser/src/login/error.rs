@@ -154,3 +154,25 @@ pub(super) fn shortened(value: &str) -> String {
     let printable = value.chars().map(|c| if c.is_control() { '?' } else { c });
     printable.take(40).collect()
 }
+
+/// Compares fields of a header with what they have to be: name, expected, came.
+pub(super) fn expect_fields<const N: usize>(
+    fields: [(&'static str, u64, u64); N],
+) -> Result<(), LoginError> {
+    let wrong = fields
+        .into_iter()
+        .find(|(_, expected, came)| expected != came);
+    wrong.map_or(Ok(()), |(field, expected, came)| {
+        Err(LoginError::Field {
+            field,
+            expected,
+            came,
+        })
+    })
+}
+
+/// An ISID as one number, for [`expect_fields`].
+pub(super) fn isid_number(isid: [u8; 6]) -> u64 {
+    isid.iter()
+        .fold(0, |number, &byte| number << 8 | u64::from(byte))
+}

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::error::{expect_fields, isid_number};
 use super::key::{Key, Side};
 use super::negotiation::Negotiation;
 use super::security::{ChapKeys, InitiatorSecurity};
@@ -153,9 +154,12 @@ impl Initiator {
     }
 
     fn check_header(&self, response: &LoginResponse) -> Result<(), LoginError> {
-        let number = |isid: [u8; 6]| isid.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
-        for (field, expected, came) in [
-            ("ISID", number(self.identity.isid), number(response.isid)),
+        expect_fields([
+            (
+                "ISID",
+                isid_number(self.identity.isid),
+                isid_number(response.isid),
+            ),
             (
                 "Initiator Task Tag",
                 self.initiator_task_tag.into(),
@@ -167,15 +171,7 @@ impl Initiator {
                 VERSION.into(),
                 response.version_active.into(),
             ),
-        ] {
-            if expected != came {
-                return Err(LoginError::Field {
-                    field,
-                    expected,
-                    came,
-                });
-            }
-        }
+        ])?;
         let is_granted = !response.continues
             && self.outgoing.is_empty()
             && self.wants_transit

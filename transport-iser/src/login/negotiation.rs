@@ -13,6 +13,11 @@ use crate::text::{self, IRRELEVANT, NOT_UNDERSTOOD, Outgoing, Pair, REJECT, valu
 struct Values([u64; ROWS.len()]);
 
 impl Values {
+    /// What holds when nobody has said anything.
+    fn defaults() -> Self {
+        Self(ROWS.each_ref().map(|row| row.default))
+    }
+
     fn get(&self, key: Key) -> u64 {
         self.0.get(key as usize).copied().unwrap_or_default()
     }
@@ -64,9 +69,7 @@ impl Negotiation {
             session_type: SessionType::Normal,
             datamover: limits.datamover,
             ours: values_of(side, limits),
-            agreed: Values(std::array::from_fn(|at| {
-                ROWS.get(at).map_or(0, |row| row.default)
-            })),
+            agreed: Values::defaults(),
             said: Keys::default(),
             heard: Keys::default(),
         }
@@ -217,6 +220,18 @@ impl Negotiation {
         }
     }
 
+    /// Offers what the defaults would allow and this end does not, of what the peer has not named. Whether there was any.
+    pub(super) fn say_restrictions(&mut self, text: &mut Outgoing) -> bool {
+        let before = self.said.0;
+        for key in RESTRICTIONS {
+            let row = key.row();
+            if result_of(&row.function, row.default, self.ours.get(key)) != row.default {
+                self.say(key, text);
+            }
+        }
+        self.said.0 != before
+    }
+
     /// A key that this end offered, and whose answer is missing and not optional.
     pub(super) fn unanswered(&self) -> Option<Key> {
         let is_open = |&key: &Key| {
@@ -228,7 +243,7 @@ impl Negotiation {
     }
 
     /// What the peer declared, or what was agreed; 0 or 1 for a boolean.
-    pub(super) fn agreed(&self, key: Key) -> u64 {
+    fn agreed(&self, key: Key) -> u64 {
         self.agreed.get(key)
     }
 
@@ -311,6 +326,17 @@ impl Negotiation {
     }
 }
 
+/// Keys by which one end keeps the other one from what it could not deal with.
+const RESTRICTIONS: [Key; 7] = [
+    Key::InitialR2T,
+    Key::ImmediateData,
+    Key::MaxBurstLength,
+    Key::FirstBurstLength,
+    Key::MaxOutstandingR2T,
+    Key::DataPduInOrder,
+    Key::DataSequenceInOrder,
+];
+
 /// Whether an offer settles a boolean whatever the peer wants: its answer is optional then (RFC 7143 6.2.2).
 fn is_decided(function: &Function, ours: u64) -> bool {
     match function {
@@ -385,9 +411,7 @@ fn values_of(side: Side, limits: &LoginLimits) -> Values {
         Side::Target => (recv, xmit),
         Side::Initiator => (xmit, recv),
     };
-    let mut values = Values(std::array::from_fn(|at| {
-        ROWS.get(at).map_or(0, |row| row.default)
-    }));
+    let mut values = Values::defaults();
     for (key, value) in [
         (Key::HeaderDigest, u64::from(limits.header_digest && !iser)),
         (Key::DataDigest, u64::from(limits.data_digest && !iser)),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use super::error::shortened;
+use super::error::{expect_fields, isid_number, shortened};
 use super::key::{Key, Side};
 use super::negotiation::Negotiation;
 use super::security::{ChapKeys, Security};
@@ -42,6 +42,8 @@ pub struct Login {
     assembly: Assembly,
     outgoing: Outgoing,
     negotiation: Negotiation,
+    /// Whether the answer asks for something, so that the next stage waits for one more sequence.
+    asks: bool,
     security: Security,
     steps: VecDeque<Step>,
 }
@@ -75,6 +77,7 @@ impl Login {
             requests: 0,
             assembly: Assembly::default(),
             outgoing: Outgoing::default(),
+            asks: false,
             security: Security::Open,
             steps: VecDeque::new(),
         }
@@ -154,9 +157,8 @@ impl Login {
             self.stage = request.current_stage;
             return Ok(());
         };
-        let number = |isid: [u8; 6]| isid.iter().fold(0, |n, &byte| n << 8 | u64::from(byte));
-        for (field, expected, came) in [
-            ("ISID", number(first.isid), number(request.isid)),
+        expect_fields([
+            ("ISID", isid_number(first.isid), isid_number(request.isid)),
             ("TSIH", first.tsih.into(), request.tsih.into()),
             ("CID", first.cid.into(), request.cid.into()),
             (
@@ -165,16 +167,7 @@ impl Login {
                 request.initiator_task_tag.into(),
             ),
             ("CSG", self.stage.0.into(), request.current_stage.0.into()),
-        ] {
-            if expected != came {
-                return Err(LoginError::Field {
-                    field,
-                    expected,
-                    came,
-                });
-            }
-        }
-        Ok(())
+        ])
     }
 
     /// The initiator asks for the rest of an answer that had its C bit set; it may say nothing itself (RFC 7143 6.2).
@@ -205,11 +198,11 @@ impl Login {
     fn begin(
         &mut self,
         identity: Identity,
-        admission: Admission,
+        mut admission: Admission,
         request: &LoginRequest,
         sequence: &[u8],
     ) -> Result<(), LoginError> {
-        self.security = Security::new(admission.chap.clone())?;
+        self.security = Security::new(admission.chap.take())?;
         if self.stage == Stage::LOGIN_OPERATIONAL_NEGOTIATION && !self.security.is_over() {
             return Err(LoginError::NotAuthenticated);
         }
@@ -228,9 +221,13 @@ impl Login {
     /// One whole sequence of keys, and the answer to it.
     fn negotiate(&mut self, request: &LoginRequest, sequence: &[u8]) -> Result<(), LoginError> {
         let pairs = text::parse(sequence)?;
+        let has_asked = mem::take(&mut self.asks);
         let mut chap = ChapKeys::default();
         for pair in &pairs {
             self.take_pair(pair, &mut chap)?;
+        }
+        if let Some(key) = self.negotiation.unanswered().filter(|_| has_asked) {
+            return Err(LoginError::Missing(key.name()));
         }
         let security = mem::replace(&mut self.security, Security::Open);
         let is_to_begin = matches!(security, Security::Required(_));
@@ -240,6 +237,9 @@ impl Login {
         }
         if self.stage == Stage::LOGIN_OPERATIONAL_NEGOTIATION {
             self.declare();
+            if request.transit {
+                self.asks = self.negotiation.say_restrictions(&mut self.outgoing);
+            }
         }
         self.answer(request)
     }
@@ -288,7 +288,8 @@ impl Login {
     fn answer(&mut self, request: &LoginRequest) -> Result<(), LoginError> {
         let segment = self.outgoing.take_segment(MAX_LOGIN_SEGMENT_BYTES);
         let is_last = self.outgoing.is_empty();
-        let transit = is_last && request.transit && self.security.is_over();
+        let is_agreed = self.security.is_over() && !self.asks;
+        let transit = is_last && request.transit && is_agreed;
         let is_final = transit && request.next_stage == Stage::FULL_FEATURE_PHASE;
         if is_final && !self.negotiation.is_fit_for_datamover() {
             return Err(LoginError::NoRdmaExtensions);

@@ -27,11 +27,6 @@ impl Assembly {
         Ok(())
     }
 
-    /// Whether nothing of a sequence is held.
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     /// The whole sequence, after the PDU with its C bit clear; the next one starts empty.
     pub fn take(&mut self) -> Vec<u8> {
         mem::take(&mut self.bytes)

@@ -16,14 +16,9 @@ impl Outgoing {
         let _ = write!(self.text, "{key}={value}\0");
     }
 
-    /// Bytes that have not been taken.
-    pub fn len(&self) -> usize {
-        self.text.len() - self.sent
-    }
-
     /// Whether all has been taken.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.sent == self.text.len()
     }
 
     /// Takes the next segment of at most `max` bytes; a pair may continue in the one after it. Whether more is left, which

@@ -24,6 +24,8 @@ const CHAP: u8 = 0x02;
 const MUTUAL: u8 = 0x04;
 const NOT_ADMITTED: u8 = 0x08;
 const FROM_TARGET: u8 = 0x10;
+/// The target takes less than the standard's defaults allow.
+const RESTRICTED: u8 = 0x20;
 
 /// In the flags of a PDU, beside T, C, CSG and NSG: a field of the header is spoiled, or the right proof is appended.
 const SPOILED: u8 = 0x10;
@@ -189,7 +191,11 @@ enum End {
 }
 
 fn from_initiator(options: u8, mut script: Script<'_>) -> bool {
-    let limits = LoginLimits::new(datamover(options));
+    let mut limits = LoginLimits::new(datamover(options));
+    if options & RESTRICTED != 0 {
+        limits.immediate_data = false;
+        (limits.max_burst_length, limits.first_burst_length) = (65_536, 65_536);
+    }
     let mut login = Login::new(limits.clone());
     let mut algorithm = None;
     let mut has_proof = false;
@@ -212,6 +218,10 @@ fn from_initiator(options: u8, mut script: Script<'_>) -> bool {
                 );
                 assert_eq!(options & NOT_ADMITTED, 0);
                 assert!(response.transit && response.next_stage == Stage::FULL_FEATURE_PHASE);
+                // Who leaves out the operational stage gets the defaults.
+                if response.current_stage == Stage::SECURITY_NEGOTIATION {
+                    limits = LoginLimits::new(datamover(options));
+                }
                 check_session(&negotiated, &limits);
                 assert!(login.poll().is_none());
                 return true;
@@ -295,12 +305,13 @@ fn check_session(negotiated: &Negotiated, limits: &LoginLimits) {
     assert!(segment.contains(&negotiated.max_xmit_data_segment_length));
     assert!(negotiated.max_recv_data_segment_length <= limits.max_recv_data_segment_length);
     assert!(segment.contains(&negotiated.max_burst_length));
-    assert!(negotiated.max_burst_length <= limits.max_burst_length);
     assert!(negotiated.first_burst_length <= negotiated.max_burst_length);
+    let is_normal = negotiated.identity.session_type == SessionType::Normal;
+    assert!(negotiated.max_burst_length <= limits.max_burst_length || !is_normal);
+    assert!(limits.immediate_data || !negotiated.immediate_data || !is_normal);
     assert!((1..=limits.max_outstanding_r2t).contains(&negotiated.max_outstanding_r2t));
     assert!(negotiated.default_time2wait <= 3600 && negotiated.default_time2retain <= 3600);
     assert!(negotiated.data_pdu_in_order && negotiated.data_sequence_in_order);
-    let is_normal = negotiated.identity.session_type == SessionType::Normal;
     let is_iser = limits.datamover == Datamover::Iser;
     assert!(negotiated.identity.target_name.is_some() || !is_normal);
     assert!(!is_iser || !is_normal || negotiated.rdma.is_some());

@@ -1,5 +1,8 @@
+mod security;
+mod sequence;
+
 use super::*;
-use crate::chap::{self, Credentials, Secret};
+use crate::chap;
 use crate::login::{Digest, RdmaValues};
 
 const SECURITY: u8 = 0;
@@ -42,19 +45,6 @@ fn admission(chap: Option<chap::Required>) -> Admission {
         portal_group_tag: 1,
         target_alias: None,
         chap,
-    }
-}
-
-fn required(mutual: bool) -> chap::Required {
-    chap::Required {
-        user: "joe".into(),
-        secret: Secret::new(b"initiator's secret".to_vec()),
-        mutual: mutual.then(|| Credentials {
-            user: "array".into(),
-            secret: Secret::new(b"target's secret".to_vec()),
-        }),
-        identifier: 9,
-        challenge: [0x5a; chap::CHALLENGE_BYTES],
     }
 }
 
@@ -191,48 +181,6 @@ fn a_login_without_security_takes_one_pdu() {
         (2, 20)
     );
     assert_eq!(negotiated.rdma, None);
-}
-
-/// RFC 7143 appendix B: CHAP with mutual authentication, then the operational stage.
-#[test]
-fn mutual_chap_as_in_the_appendix() {
-    let mut target = Target::tcp(Some(required(true)));
-    let answer = target.say(SECURITY, None, &with_names(&["AuthMethod=KRB5,CHAP,None"]));
-    assert_eq!(answer.stages(), (0, false, 0));
-    assert_eq!(answer.text, ["TargetPortalGroupTag=1", "AuthMethod=CHAP"]);
-    let answer = target.say(SECURITY, None, &["CHAP_A=7,5"]);
-    let expected = format!("CHAP_C=0x{}", "5a".repeat(32));
-    assert_eq!(answer.text, ["CHAP_A=7", "CHAP_I=9", &expected]);
-    let right = chap_response(9, "initiator's secret", &[0x5a; 32]);
-    let answer = target.say(
-        SECURITY,
-        Some(OPERATIONAL),
-        &["CHAP_N=joe", &right, "CHAP_I=200", "CHAP_C=0bAAECAw=="],
-    );
-    assert_eq!(answer.stages(), (0, true, 1));
-    let shown = chap_response(200, "target's secret", &[0, 1, 2, 3]);
-    assert_eq!(answer.text, ["CHAP_N=array", &shown]);
-    let answer = target.say(OPERATIONAL, None, &["HeaderDigest=CRC32C,None"]);
-    assert_eq!(
-        answer.text,
-        ["HeaderDigest=CRC32C", "MaxRecvDataSegmentLength=262144"]
-    );
-    let answer = target.say(OPERATIONAL, Some(FULL), &["DataDigest=None,CRC32C"]);
-    assert_eq!(answer.text, ["DataDigest=None"]);
-    let negotiated = answer.negotiated();
-    assert_eq!(negotiated.header_digest, Digest::Crc32c);
-    assert_eq!(negotiated.data_digest, Digest::None);
-}
-
-/// `CHAP_R=…` with SHA-256.
-fn chap_response(identifier: u8, secret: &str, challenge: &[u8]) -> String {
-    let challenge = chap::Challenge {
-        identifier,
-        bytes: challenge.to_vec(),
-    };
-    let secret = Secret::new(secret.as_bytes().to_vec());
-    let response = chap::Algorithm::Sha256.response(&secret, &challenge);
-    format!("CHAP_R={response}")
 }
 
 /// What open-iscsi sends: everything in one sequence, the obsolete keys too.
@@ -478,247 +426,40 @@ fn the_drivers_refusal_is_told() {
     }
 }
 
+/// The initiator's silence would leave a default that the target cannot deal with: the target asks, and T has to wait.
 #[test]
-fn the_authentication_cannot_be_left_out() {
-    let chap = || Target::tcp(Some(required(false)));
-    for (current, next) in [
-        (OPERATIONAL, FULL),
-        (SECURITY, OPERATIONAL),
-        (SECURITY, FULL),
-    ] {
-        let failure = chap().say(current, Some(next), &NAMES).failure();
-        assert_eq!(failure.status.0, 0x0201);
-        assert_eq!(failure.error, LoginError::NotAuthenticated);
-    }
-    let none = chap().say(SECURITY, None, &with_names(&["AuthMethod=None"]));
-    assert_eq!(none.failure().status.0, 0x0201);
-    // T is not granted before the proof, and the next stage cannot be entered without it.
-    let mut target = chap();
-    let agreed = target.say(
-        SECURITY,
-        Some(OPERATIONAL),
-        &with_names(&["AuthMethod=CHAP"]),
-    );
-    assert_eq!(agreed.stages(), (0, false, 0));
-    let asked = target.say(SECURITY, Some(FULL), &[]);
-    assert_eq!(asked.stages(), (0, false, 0));
-    let entered = target.say(OPERATIONAL, Some(FULL), &[]);
-    assert!(matches!(
-        entered.failure().error,
-        LoginError::Field { field: "CSG", .. }
-    ));
-}
-
-#[test]
-fn chap_fails_with_its_reason() {
-    let fail = |mutual, steps: &[&[&str]]| {
-        let mut target = Target::tcp(Some(required(mutual)));
-        target.say(SECURITY, None, &with_names(&["AuthMethod=CHAP"]));
-        let mut last = None;
-        for step in steps {
-            last = Some(target.say(SECURITY, Some(OPERATIONAL), step));
-        }
-        let failure = last.expect("a step").failure();
-        assert_eq!(failure.status.0, 0x0201);
-        failure.chap().expect("CHAP failed")
-    };
-    use chap::ChapError as E;
-    let right = chap_response(9, "initiator's secret", &[0x5a; 32]);
-    let wrong = chap_response(9, "another secret", &[0x5a; 32]);
-    let reflected = format!("CHAP_C=0x{}", "5A".repeat(32));
-    let sha256: &[&str] = &["CHAP_A=7"];
-    assert_eq!(fail(false, &[&["CHAP_A=1,2"]]), E::NoAlgorithm);
-    assert_eq!(fail(false, &[sha256, &["CHAP_N=joe", &wrong]]), E::Response);
-    assert_eq!(fail(false, &[sha256, &["CHAP_N=jim", &right]]), E::User);
-    assert_eq!(fail(false, &[&["CHAP_N=joe", &right]]), E::Order);
-    assert_eq!(fail(false, &[sha256, &["CHAP_N=joe"]]), E::Order);
+fn what_the_defaults_allow_too_much_is_asked_for() {
+    let mut limits = LoginLimits::new(Datamover::Tcp);
+    (limits.immediate_data, limits.max_burst_length) = (false, 65_536);
+    limits.first_burst_length = 65_536;
+    let mut target = Target::new(limits.clone(), None);
+    let answer = target.say(OPERATIONAL, Some(FULL), &NAMES);
+    assert_eq!(answer.stages(), (1, false, 0));
     assert_eq!(
-        fail(false, &[sha256, &["CHAP_N=joe", &right, "CHAP_I=1"]]),
-        E::Order
+        answer.text[2..],
+        ["ImmediateData=No", "MaxBurstLength=65536"]
     );
-    let question = ["CHAP_N=joe", &right, "CHAP_I=1", "CHAP_C=0x01"];
-    assert_eq!(fail(false, &[sha256, &question]), E::NotMutual);
-    let reflection = ["CHAP_N=joe", &right, "CHAP_I=1", &reflected];
-    assert_eq!(fail(true, &[sha256, &reflection]), E::Reflected);
-}
+    let answer = target.say(OPERATIONAL, Some(FULL), &["MaxBurstLength=4096"]);
+    assert!(answer.text.is_empty());
+    // No decides an AND: its answer is optional.
+    let negotiated = answer.negotiated();
+    assert!(!negotiated.immediate_data);
+    assert_eq!(negotiated.max_burst_length, 4096);
 
-#[test]
-fn one_secret_for_both_directions_is_the_targets_fault() {
-    let mut required = required(true);
-    required.mutual.as_mut().expect("mutual").secret = required.secret.clone();
-    let failure = Target::tcp(Some(required))
-        .say(SECURITY, None, &NAMES)
-        .failure();
-    assert_eq!(failure.status, LoginStatus::TARGET_ERROR);
-    assert_eq!(failure.chap(), Some(chap::ChapError::SameSecret));
-}
+    let mut silent = Target::new(limits.clone(), None);
+    silent.say(OPERATIONAL, Some(FULL), &NAMES);
+    let failure = silent.say(OPERATIONAL, Some(FULL), &[]).failure();
+    assert_eq!(failure.error, LoginError::Missing("MaxBurstLength"));
 
-#[test]
-fn headers_have_to_stay_the_same() {
-    type Change = fn(&mut LoginRequest);
-    let changes: [(&str, Change); 4] = [
-        ("ISID", |request| request.isid[5] = 9),
-        ("TSIH", |request| request.tsih = 1),
-        ("CID", |request| request.cid = 8),
-        ("Initiator Task Tag", |request| {
-            request.initiator_task_tag = 9;
-        }),
-    ];
-    for (expected, change) in changes {
-        let mut target = Target::tcp(None);
-        target.say(OPERATIONAL, None, &NAMES);
-        let mut second = request(OPERATIONAL, Some(FULL));
-        change(&mut second);
-        let failure = target.send(&second, b"").failure();
-        assert!(
-            matches!(failure.error, LoginError::Field { field, .. } if field == expected),
-            "{failure}"
-        );
-    }
-}
-
-#[test]
-fn stages_only_go_forward() {
-    for (current, next) in [
-        (SECURITY, SECURITY),
-        (SECURITY, 2),
-        (OPERATIONAL, OPERATIONAL),
-        (OPERATIONAL, SECURITY),
-        (2, FULL),
-        (FULL, FULL),
-    ] {
-        let failure = Target::tcp(None).say(current, Some(next), &NAMES).failure();
-        assert!(matches!(failure.error, LoginError::Transition { .. }));
-    }
-    let mut both = request(OPERATIONAL, Some(FULL));
-    both.continues = true;
-    let failure = Target::tcp(None).send(&both, &text_of(&NAMES)).failure();
-    assert!(matches!(failure.error, LoginError::Transition { .. }));
-    let full = Target::tcp(None).say(SECURITY, Some(FULL), &NAMES);
-    assert_eq!(full.stages(), (0, true, 3));
-    assert_eq!(full.negotiated().max_recv_data_segment_length, 8192);
-}
-
-#[test]
-fn a_version_that_is_not_spoken_is_told() {
-    let mut later = request(OPERATIONAL, Some(FULL));
-    (later.version_min, later.version_max) = (1, 2);
-    let answer = Target::tcp(None).send(&later, &text_of(&NAMES));
-    assert_eq!(answer.response.version_active, 0);
-    assert_eq!(answer.failure().status, LoginStatus::UNSUPPORTED_VERSION);
-    later.version_min = 0;
-    let answer = Target::tcp(None).send(&later, &text_of(&NAMES));
-    answer.negotiated();
-}
-
-#[test]
-fn keys_span_pdus_by_the_c_bit() {
-    let text = text_of(&with_names(&["InitialR2T=No"]));
-    let mut target = Target::tcp(None);
-    let mut piece = request(OPERATIONAL, None);
-    piece.continues = true;
-    let (before, last) = text.split_last_chunk::<5>().expect("long enough");
-    for chunk in before.chunks(20) {
-        let answer = target.send(&piece, chunk);
-        assert_eq!(answer.stages(), (1, false, 0));
-        assert!(answer.text.is_empty() && target.identity.is_none());
-    }
-    let answer = target.send(&request(OPERATIONAL, Some(FULL)), last);
-    assert!(!answer.negotiated().initial_r2t);
-}
-
-#[test]
-fn a_long_answer_goes_in_pieces() {
-    let key = |n| format!("X-com.example.{n:0>44}=1");
-    let keys: Vec<_> = (0..200).map(key).collect();
-    let unknown: Vec<_> = keys.iter().map(String::as_str).collect();
-    let mut target = Target::tcp(None);
-    let text = text_of(&with_names(&unknown));
-    let mut piece = request(OPERATIONAL, None);
-    piece.continues = true;
-    let (before, last) = text.split_at(8192);
-    target.send(&piece, before);
-    let ask = request(OPERATIONAL, Some(FULL));
-    target.login.handle_request(&ask, last);
-    let Some(Step::Admit(_)) = target.login.poll() else {
-        panic!("the driver is asked");
-    };
-    target.login.handle_admission(Ok(admission(None)));
-    let mut assembled = Vec::new();
-    loop {
-        let Some(Step::Respond(response, segment)) = target.login.poll() else {
-            panic!("each request is answered");
-        };
-        assert!(segment.len() <= MAX_LOGIN_SEGMENT_BYTES);
-        assembled.extend(segment);
-        assert_eq!(response.transit, !response.continues);
-        if response.transit {
-            break;
+    let mut greedy = Target::new(limits, None);
+    greedy.say(OPERATIONAL, Some(FULL), &NAMES);
+    let wrong = ["ImmediateData=Yes", "MaxBurstLength=65536"];
+    let failure = greedy.say(OPERATIONAL, Some(FULL), &wrong).failure();
+    assert!(matches!(
+        failure.error,
+        LoginError::Value {
+            key: "ImmediateData",
+            ..
         }
-        target.login.handle_request(&ask, b"");
-    }
-    let answers = pairs_of(&assembled);
-    assert_eq!(answers.len(), 202);
-    assert!(
-        answers[1..201]
-            .iter()
-            .all(|a| a.ends_with("=NotUnderstood"))
-    );
-    assert!(matches!(target.login.poll(), Some(Step::Done(_))));
-}
-
-#[test]
-fn text_in_the_middle_of_an_answer_is_refused() {
-    let keys: Vec<_> = (0..250).map(|n| format!("X-{n:0>50}=1")).collect();
-    let unknown: Vec<_> = keys.iter().map(String::as_str).collect();
-    let mut target = Target::tcp(None);
-    let answer = target.say(OPERATIONAL, Some(FULL), &with_names(&unknown));
-    assert!(answer.response.continues);
-    let failure = target.say(OPERATIONAL, None, &["InitialR2T=No"]).failure();
-    assert_eq!(failure.error, LoginError::Interrupted);
-}
-
-#[test]
-fn a_login_ends() {
-    let mut target = Target::tcp(None);
-    target.say(OPERATIONAL, None, &NAMES);
-    for _ in 1..MAX_LOGIN_REQUESTS {
-        assert!(target.say(OPERATIONAL, None, &[]).end.is_none());
-    }
-    let failure = target.say(OPERATIONAL, None, &[]).failure();
-    assert_eq!(failure.error, LoginError::TooManyRequests);
-    target
-        .login
-        .handle_request(&request(OPERATIONAL, Some(FULL)), b"");
-    assert!(target.login.poll().is_none(), "it is over");
-    target.login.handle_admission(Ok(admission(None)));
-    assert!(target.login.poll().is_none(), "nobody was asked for");
-}
-
-#[test]
-fn a_sequence_without_end_is_cut() {
-    let mut target = Target::tcp(None);
-    let mut piece = request(OPERATIONAL, None);
-    piece.continues = true;
-    for _ in 0..8 {
-        assert!(target.send(&piece, &[b'A'; 8192]).end.is_none());
-    }
-    let failure = target.send(&piece, b"A").failure();
-    assert_eq!(failure.status, LoginStatus::INITIATOR_ERROR);
-    assert!(matches!(failure.error, LoginError::Text(_)));
-}
-
-#[test]
-fn the_alias_is_told_behind_the_authentication() {
-    let mut target = Target::tcp(Some(required(false)));
-    let mut granted = admission(Some(required(false)));
-    granted.target_alias = Some("the array".into());
-    target.admission = Ok(granted);
-    let first = target.say(SECURITY, None, &with_names(&["AuthMethod=CHAP"]));
-    assert!(!first.text.iter().any(|pair| pair.contains("Alias")));
-    target.say(SECURITY, None, &["CHAP_A=7"]);
-    let right = chap_response(9, "initiator's secret", &[0x5a; 32]);
-    target.say(SECURITY, Some(OPERATIONAL), &["CHAP_N=joe", &right]);
-    let last = target.say(OPERATIONAL, Some(FULL), &[]);
-    assert!(last.text.contains(&"TargetAlias=the array".to_owned()));
+    ));
 }
