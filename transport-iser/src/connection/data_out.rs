@@ -94,13 +94,12 @@ impl DataOutBuffer {
     /// Takes the next bytes, in order.
     pub(super) fn store(&mut self, bytes: &[u8]) {
         let at = self.received;
-        match &mut self.pull {
-            Some(pull) => put(&mut pull.buf, pull.offset, at, bytes),
-            None => {
-                if let Some(held) = &mut self.held {
-                    put(held, 0, at, bytes);
-                }
-            }
+        // What the core has not asked for yet is held beside what it has, for as long as there is such a rest.
+        if let Some(held) = &mut self.held {
+            put(held, 0, at, bytes);
+        }
+        if let Some(pull) = &mut self.pull {
+            put(&mut pull.buf, pull.offset, at, bytes);
         }
         self.received = at.saturating_add(bytes.len() as u32);
     }

@@ -1,0 +1,13 @@
+//! A connection under any script of requests, answers, aborts and damage keeps what its model demands.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+// Shared with the replay test; each target uses a part of it.
+#[allow(dead_code)]
+#[path = "../../transport-iser/tests/connection_model/mod.rs"]
+mod connection_model;
+
+fuzz_target!(|bytes: &[u8]| {
+    connection_model::run(bytes);
+});
