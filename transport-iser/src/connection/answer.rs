@@ -52,6 +52,12 @@ pub enum ConnectionError {
         /// What came.
         received: usize,
     },
+    /// The peer sends requests and takes no answers (iSER).
+    #[error("{0} bytes of answers wait for the initiator to take them")]
+    Unread(usize),
+    /// A discovery session of which nothing is heard.
+    #[error("a discovery session was silent for {0} ms")]
+    Silent(u64),
     /// The login took too long.
     #[error("the login was not over in {0} ms")]
     LoginTimeout(u64),
@@ -72,8 +78,10 @@ pub(super) fn reject_reason(error: &ConnectionError) -> Option<RejectReason> {
         E::CommandGap { .. } | E::DataOut { .. } | E::Phase(_) | E::NoStag(_) | E::Cut { .. } => {
             Some(RejectReason::PROTOCOL_ERROR)
         }
-        E::Framing(FramingError::HeaderDigest { .. }) | E::LoginTimeout(_) | E::PingTimeout(_) => {
-            None
-        }
+        E::Framing(FramingError::HeaderDigest { .. })
+        | E::Unread(_)
+        | E::Silent(_)
+        | E::LoginTimeout(_)
+        | E::PingTimeout(_) => None,
     }
 }

@@ -48,7 +48,9 @@ impl Connection {
             .and_then(|plan| self.held_bytes(plan, head))
         {
             held = self.data.take(needed as usize);
-            if held.is_none() {
+            if held.is_some() {
+                self.timers.fed();
+            } else {
                 if self.may_starve() {
                     self.current = Current::Starved(needed);
                     return Ok(());
@@ -190,7 +192,10 @@ impl Connection {
         if !self.window.begin(immediate) {
             return Err(too_many);
         }
-        let exchange = self.exchanges.begin(initiator_task_tag).ok_or(too_many)?;
+        let Some(exchange) = self.exchanges.begin(initiator_task_tag) else {
+            self.window.end(immediate);
+            return Err(too_many);
+        };
         if let Some(slot) = self.exchanges.get_mut(exchange) {
             slot.immediate = immediate;
         }

@@ -114,9 +114,6 @@ impl DataOutBuffer {
         if self.unsolicited_end <= end {
             self.held = None;
         }
-        if self.outstanding == 0 && !self.unsolicited {
-            self.received = self.received.max(offset);
-        }
         self.pull = Some(Pull { task, offset, buf });
     }
 

@@ -117,8 +117,11 @@ impl Connection {
 
     /// A message over iSER: one PDU.
     pub(super) fn receive_message(&mut self, message: Buf) {
-        let taken = self.take_message_pdu(message);
-        if let Err(error) = taken {
+        if self.queued_bytes >= super::MAX_QUEUED_BYTES {
+            self.recycle(message);
+            return self.fail(&ConnectionError::Unread(self.queued_bytes));
+        }
+        if let Err(error) = self.take_message_pdu(message) {
             self.fail(&error);
         }
     }

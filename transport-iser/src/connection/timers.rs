@@ -14,6 +14,9 @@ const STARVE_MS: u64 = 2000;
 /// How long in milliseconds no PDU must have come before memory of a past load is given back.
 const IDLE_MS: u64 = 5000;
 
+/// How long in milliseconds a discovery session may be silent. It has no pings, and a discovery takes no time.
+const DISCOVERY_IDLE_MS: u64 = 60_000;
+
 /// Entries that each queue of an idle connection keeps room for.
 const IDLE_QUEUE: usize = 4;
 
@@ -70,8 +73,12 @@ impl Timers {
             self.starved_ms.get_or_insert(self.now_ms);
         } else {
             self.starved_ms = None;
-            self.gave_up = false;
         }
+    }
+
+    /// There was a buffer: it is worth waiting for the next one again.
+    pub(super) fn fed(&mut self) {
+        self.gave_up = false;
     }
 }
 
@@ -93,6 +100,7 @@ impl Connection {
         let deadlines = [
             self.login_deadline_ms(),
             self.ping_deadline_ms(),
+            self.discovery_deadline_ms(),
             logout_ms,
             starve_ms,
             self.shrink_deadline_ms(),
@@ -109,6 +117,9 @@ impl Connection {
         if is_due(self.login_deadline_ms()) {
             let timeout_ms = self.settings.login_timeout_ms;
             return self.fail(&ConnectionError::LoginTimeout(timeout_ms));
+        }
+        if is_due(self.discovery_deadline_ms()) {
+            return self.fail(&ConnectionError::Silent(DISCOVERY_IDLE_MS));
         }
         if is_due(self.ping_deadline_ms()) {
             if self.timers.pinged_ms.is_some() {
@@ -137,6 +148,11 @@ impl Connection {
         let began_ms = self.timers.began_ms;
         let deadline_ms = began_ms.saturating_add(self.settings.login_timeout_ms);
         matches!(self.phase, Phase::Login(_)).then_some(deadline_ms)
+    }
+
+    fn discovery_deadline_ms(&self) -> Option<u64> {
+        let deadline_ms = self.timers.heard_ms.saturating_add(DISCOVERY_IDLE_MS);
+        self.is_discovery().then_some(deadline_ms)
     }
 
     /// When the initiator is pinged, or given up. A discovery session has no pings.

@@ -346,6 +346,11 @@ impl<'a> World<'a> {
             self.take_event(event);
         }
         while self.post() {}
+        let in_use = self.connection.exchanges_in_use() as usize;
+        assert!(
+            in_use >= self.reads.len(),
+            "an exchange has ended while the NIC reads for it"
+        );
         let level = self.messages.level();
         let has_room = level.in_use_bytes < level.capacity_bytes;
         let starved = self.data.level().in_use_bytes != 0;

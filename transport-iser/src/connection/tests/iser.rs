@@ -206,3 +206,20 @@ fn a_hello_is_tolerated_and_a_cut_message_is_not() {
     assert_eq!(sent.opcode(), Opcode::REJECT);
     assert_eq!(bed.recv.level().in_use_bytes, 0);
 }
+
+#[test]
+fn who_asks_and_takes_no_answers_is_given_up() {
+    let mut bed = Bed::iser(|negotiated| negotiated.max_xmit_data_segment_length = 8192);
+    let pdu = NopOut {
+        immediate: true,
+        initiator_task_tag: 9,
+        target_transfer_tag: RESERVED_TAG,
+        ..NopOut::default()
+    };
+    for _ in 0..64 {
+        bed.send_iser(None, None, &pdu.encode(8192), &[3; 8192]);
+    }
+    assert!(bed.close_reason().is_none());
+    bed.send_iser(None, None, &pdu.encode(0), &[]);
+    assert!(format!("{:?}", bed.close_reason()).contains("wait for the initiator"));
+}

@@ -327,11 +327,9 @@ fn a_discovery_session_has_text_and_logout_only() {
     let reject = Reject::parse(&bed.sent_one().bhs).unwrap();
     assert_eq!(reject.reason, RejectReason::COMMAND_NOT_SUPPORTED);
     assert!(bed.events().is_empty());
-    assert_eq!(
-        bed.connection.poll_timeout().filter(|&at| at > 5000),
-        None,
-        "no pings"
-    );
+    let due = bed.connection.poll_timeout().expect("a deadline");
+    bed.connection.handle_timeout(due);
+    assert!(bed.sent().is_empty(), "no pings");
     bed.send(&logout(LogoutReason::CLOSE_SESSION, 0).encode(0), &[]);
     assert_eq!(bed.sent_one().opcode(), Opcode::LOGOUT_RESPONSE);
 }
@@ -356,4 +354,13 @@ fn what_the_initiator_takes_may_change() {
         target_core::command::Outcome { data_in, ..good() },
     );
     assert_eq!(bed.sent().len(), 2);
+}
+
+#[test]
+fn a_silent_discovery_session_ends() {
+    let mut bed = Bed::tcp(|n| n.identity.session_type = SessionType::Discovery);
+    assert_eq!(bed.connection.poll_timeout(), Some(60_000));
+    bed.connection.handle_timeout(60_000);
+    assert!(format!("{:?}", bed.close_reason()).contains("silent for 60000 ms"));
+    assert!(bed.sent().is_empty());
 }

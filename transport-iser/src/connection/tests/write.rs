@@ -368,5 +368,9 @@ fn who_waits_for_a_buffer_too_long_is_told_busy() {
     bed.connection.handle_timeout(at);
     let response = ScsiResponse::parse(&bed.sent_one().bhs).unwrap();
     assert_eq!(response.status, Status::BUSY);
-    assert_eq!(bed.read(2, 0).tag, 2);
+    // Nobody waits again before there was a buffer.
+    let pdu = write(bed.cmd_sn(), 2, 1500, true);
+    bed.send(&pdu.encode(1500), &pattern(0, 1500));
+    assert_eq!(bed.sent_one().opcode(), Opcode::SCSI_RESPONSE);
+    assert_eq!(bed.read(3, 0).tag, 3);
 }
