@@ -194,6 +194,25 @@ fn receive_messages(
     machine: &mut Machine,
     memories: &mut Memories,
 ) -> Result<bool, SessionError> {
+    let (mut count, mut is_gone) = receive_batch(connection, machine, memories)?;
+    if !is_gone && count == 0 && connection.has_ended()? {
+        // The target's last words may have come together with the end.
+        (count, _) = receive_batch(connection, machine, memories)?;
+        is_gone = true;
+    }
+    if is_gone {
+        connection.close();
+        machine.handle_disconnected();
+    }
+    Ok(count > 0)
+}
+
+/// How many completions there were, and whether one of them says that the connection is gone.
+fn receive_batch(
+    connection: &mut Connection,
+    machine: &mut Machine,
+    memories: &mut Memories,
+) -> Result<(usize, bool), SessionError> {
     let invalidates = connection.invalidates();
     let mut is_gone = false;
     let count = connection.receive(|received, port| match received {
@@ -211,9 +230,5 @@ fn receive_messages(
             port.repost(buf);
         }
     })?;
-    if is_gone || (count == 0 && connection.has_ended()?) {
-        connection.close();
-        machine.handle_disconnected();
-    }
-    Ok(count > 0)
+    Ok((count, is_gone))
 }
