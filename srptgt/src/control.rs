@@ -397,7 +397,11 @@ impl Control {
         let sessions = self.sessions().await?;
         let counters = self.link.ask(|reply| Request::Counters { reply }).await?;
         let state = self.state();
-        let pending = self.pending().len();
+        let pending = {
+            let mut pending = self.pending();
+            pending.forget_who_came_in(&sessions);
+            pending.len()
+        };
         Ok(StatusView {
             version: env!("CARGO_PKG_VERSION"),
             process: std::process::id(),

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod doctor;
 pub mod exercise;
 pub mod identity;
+mod interfaces;
 pub mod loopback;
 pub mod paths;
 pub mod portal;

@@ -294,3 +294,23 @@ async fn a_wrong_secret_is_pending_with_what_to_compare() {
     set_host(&bed, json!({ "no_chap": true })).await.unwrap();
     assert_eq!(bed.client.get("/v1/pending").await.unwrap(), json!([]));
 }
+
+#[tokio::test]
+async fn a_wrong_secret_is_forgotten_when_the_initiator_comes_in() {
+    let bed = Bed::new().await;
+    add_host(&bed, "esx01", PORT).await.unwrap();
+    let chap = json!({ "iqns": [NAME], "chap": { "user": "esx01", "secret": SECRET } });
+    set_host(&bed, chap).await.unwrap();
+    let login = iscsi_login(Protocol::Tcp, NAME, None);
+    let why = Refused::chap_failed("esx01", "esx01", "the response does not match its secret");
+    bed.refuse_with(login, why).await;
+    bed.refuse_iscsi("iqn.2001-04.com.example:stranger").await;
+    let shown = async |bed: &Bed| {
+        let pending = bed.client.get("/v1/pending").await.unwrap();
+        pending.as_array().unwrap().len()
+    };
+    assert_eq!(shown(&bed).await, 2);
+    bed.told().sessions = vec![support::iscsi_session(7, Protocol::Tcp, NAME)];
+    assert_eq!(shown(&bed).await, 1, "the stranger stays");
+    assert_eq!(bed.client.get("/v1/status").await.unwrap()["pending"], 1);
+}

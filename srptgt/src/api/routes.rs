@@ -216,8 +216,8 @@ async fn drop_session(State(control): Daemon, Path(id): Path<String>) -> Answer<
     done(control.drop_session(session_id(&id)?).await)
 }
 
-async fn pending(State(control): Daemon) -> Json<Vec<PendingView>> {
-    Json(control.refused())
+async fn pending(State(control): Daemon) -> Answer<Vec<PendingView>> {
+    control.refused().await.map(Json)
 }
 
 async fn allow(State(control): Daemon, allow: Body) -> Answer<Noted<HostView>> {

@@ -14,9 +14,14 @@ use super::view::{HostView, Noted, PendingView};
 
 impl Control {
     /// Who was refused, the last first.
-    pub fn refused(&self) -> Vec<PendingView> {
-        let entries = self.pending().list();
-        entries.into_iter().map(PendingView).collect()
+    ///
+    /// # Errors
+    /// The worker is gone.
+    pub async fn refused(&self) -> Result<Vec<PendingView>, Fault> {
+        let sessions = self.sessions().await?;
+        let mut pending = self.pending();
+        pending.forget_who_came_in(&sessions);
+        Ok(pending.list().into_iter().map(PendingView).collect())
     }
 
     /// Lists an identity under a host, which is made when there is none.

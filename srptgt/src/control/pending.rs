@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::access::{Access, Identity, LoginIdentity, RefusalReason, Refused};
 use crate::identity::Id128;
-use crate::worker_link::{Refusal, unix_ms};
+use crate::worker_link::{Refusal, SessionInfo, unix_ms};
 
 /// Initiators that are remembered; the one that knocked longest ago goes first.
 pub(crate) const CAPACITY: usize = 256;
@@ -165,6 +165,17 @@ impl Pending {
                 }
                 Err(_) => true,
             }
+        });
+    }
+
+    /// Forgets who is in by now, if what kept it out was its own doing and not the access: a wrong secret, a mistake in
+    /// its login.
+    pub(crate) fn forget_who_came_in(&mut self, sessions: &[SessionInfo]) {
+        self.entries.retain(|entry| {
+            let came_in = |session: &SessionInfo| {
+                entry.identity.as_ref() == Some(&session.identity) && session.since >= entry.last
+            };
+            entry.refused.reason.is_of_access() || !sessions.iter().any(came_in)
         });
     }
 

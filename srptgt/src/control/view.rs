@@ -1,4 +1,5 @@
-//! What the API shows: the JSON of its answers, exactly. Pure.
+//! What the API shows: the JSON of its answers, exactly. Pure, but for the addresses of this machine that a wildcard
+//! portal stands for.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Host, IscsiSettings, Lun, Name, Pkey, Require, TargetIdentity};
 use crate::identity::{AddressRange, ChapAccount, Guid, Iqn};
+use crate::interfaces::reachable;
 use crate::portal::{Endpoint, FabricKind, HcaPort, Iscsiadm, Listen, Portal, Protocol};
 use crate::worker_link::{Counters, unix_ms};
 
@@ -280,7 +282,7 @@ pub(crate) fn portal(state: &State, portal: &Portal) -> PortalView {
         fabric: portal.fabric,
         condition: Condition::of(heard, ["listening", "down"]),
         endpoints: match heard {
-            Some(Ok(endpoints)) => endpoints.iter().map(view).collect(),
+            Some(Ok(endpoints)) => reachable(endpoints).iter().map(view).collect(),
             _ => Vec::new(),
         },
     }

@@ -248,7 +248,7 @@ impl Bed {
     }
 
     pub(crate) async fn refuse_with(&self, login: LoginIdentity, refused: srptgt::access::Refused) {
-        let before = self.control.refused().len();
+        let before = self.control.refused().await.unwrap().len();
         let when = std::time::SystemTime::now();
         self.events.send(Event::Refused(Refusal {
             when,
@@ -257,7 +257,7 @@ impl Bed {
         }));
         for _ in 0..1000 {
             tokio::task::yield_now().await;
-            if self.control.refused().len() > before {
+            if self.control.refused().await.unwrap().len() > before {
                 return;
             }
         }

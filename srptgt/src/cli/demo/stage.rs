@@ -157,7 +157,7 @@ impl Stage {
     pub(super) async fn show_pending(&self) -> Result<Value, Failure> {
         let limit = Instant::now() + PENDING_LIMIT;
         let refused = loop {
-            let refused = self.target.control().refused();
+            let refused = self.target.control().refused().await?;
             if !refused.is_empty() {
                 break json!(refused);
             }
