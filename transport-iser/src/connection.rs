@@ -303,9 +303,8 @@ impl Connection {
         if self.closed {
             return;
         }
-        let outgoing = Outgoing::Control(control, data);
-        self.queued_bytes += outgoing.held_bytes();
-        self.outbox.push_back(outgoing);
+        self.queued_bytes += outbox::held_bytes(&data);
+        self.outbox.push_back(Outgoing::Control(control, data));
     }
 
     fn end_exchange(&mut self, exchange: ExchangeId) -> Option<Exchange> {

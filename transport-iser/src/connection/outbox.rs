@@ -41,14 +41,11 @@ impl Outgoing {
     pub(super) fn is_request(&self) -> bool {
         matches!(self, Outgoing::R2t { .. } | Outgoing::Pull { .. })
     }
+}
 
-    /// Bytes of memory that it holds by the initiator's will.
-    pub(super) fn held_bytes(&self) -> usize {
-        match self {
-            Outgoing::Control(_, data) => size_of::<Self>() + data.len(),
-            _ => 0,
-        }
-    }
+/// Bytes of memory that an answer with this data segment holds, by the initiator's will.
+pub(super) fn held_bytes(data: &[u8]) -> usize {
+    size_of::<Outgoing>() + data.len()
 }
 
 /// StatSN, ExpCmdSN and MaxCmdSN of the PDU that goes now.

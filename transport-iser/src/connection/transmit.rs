@@ -9,10 +9,10 @@ use target_core::sense::FIXED_SENSE_BYTES;
 
 use super::Connection;
 use super::exchange::Exchange;
-use super::outbox::{Numbers, numbered};
+use super::outbox::{Control, Numbers, held_bytes, numbered};
 use crate::Sn;
 use crate::pdu::scsi_response::SENSE_LENGTH_BYTES;
-use crate::pdu::{ResponseCode, ScsiResponse};
+use crate::pdu::{Bhs, ResponseCode, ScsiResponse};
 
 /// The longest data segment of a SCSI Response.
 const SENSE_SEGMENT_BYTES: usize = SENSE_LENGTH_BYTES + FIXED_SENSE_BYTES;
@@ -37,6 +37,16 @@ impl Connection {
         let numbers = self.numbers();
         self.stat_sn = self.stat_sn.plus(1);
         numbers
+    }
+
+    /// Header of a PDU that leaves the outbox now, before its data segment.
+    fn control_bhs(&mut self, control: Control, data: &[u8]) -> Bhs {
+        self.queued_bytes -= self.queued_bytes.min(held_bytes(data));
+        let numbers = match control.takes_stat_sn() {
+            true => self.next_numbers(),
+            false => self.numbers(),
+        };
+        control.encode(numbers, data.len() as u32)
     }
 
     fn finish(&mut self, exchange: ExchangeId) -> Option<Finished> {

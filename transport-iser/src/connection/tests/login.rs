@@ -2,7 +2,7 @@
 
 use target_core::port::{Channel, ChannelEvent};
 
-use super::harness::{Bed, FIRST, Sent, read};
+use super::harness::{Bed, FIRST, Posted, Sent, read};
 use crate::Sn;
 use crate::connection::LoginEvent;
 use crate::login::{Admission, Datamover, Digest};
@@ -146,4 +146,38 @@ fn a_login_segment_longer_than_the_standard_allows_is_refused() {
         LoginStatus::INVALID_DURING_LOGIN
     );
     assert!(bed.close_reason().is_some());
+}
+
+#[test]
+fn a_login_over_iser_comes_by_messages() {
+    let mut bed = Bed::login(Datamover::Iser);
+    let keys = "InitiatorName=iqn.2026-11.test:initiator\0TargetName=iqn.2026-11.test:target\0\
+        RDMAExtensions=Yes\0InitiatorRecvDataSegmentLength=16384\0TargetRecvDataSegmentLength=8192\0";
+    let bhs = request().encode(keys.len() as u32);
+    bed.send_iser(None, None, &bhs, keys.as_bytes());
+    assert!(matches!(bed.events()[..], [ChannelEvent::Transport]));
+    let event = bed.connection.poll_login();
+    assert!(matches!(event, Some(LoginEvent::Admit(_))));
+    bed.connection.handle_admission(Ok(admission()));
+    let event = bed.connection.poll_login();
+    let Some(LoginEvent::Established(negotiated)) = event else {
+        panic!("a session expected, {event:?} came");
+    };
+    assert!(negotiated.rdma.is_some());
+    let Some(Posted::Respond {
+        sent, invalidate, ..
+    }) = bed.posted().pop()
+    else {
+        panic!("a response expected");
+    };
+    assert_eq!(response(&sent).status, LoginStatus::SUCCESS);
+    assert_eq!(invalidate, None);
+    let text = String::from_utf8(sent.data).expect("text");
+    assert!(text.contains("RDMAExtensions=Yes\0"), "{text}");
+    bed.send_iser(None, None, &read(FIRST, 1, 0).encode(0), &[]);
+    let events = bed.events();
+    assert!(matches!(
+        events[..],
+        [ChannelEvent::Transport, ChannelEvent::Command(_)]
+    ));
 }

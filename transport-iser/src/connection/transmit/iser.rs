@@ -38,12 +38,7 @@ impl Connection {
                 self.transmit_response(exchange, outcome, message)
             }
             (Outgoing::Control(control, data), Some(message)) => {
-                self.queued_bytes -= self.queued_bytes.min(size_of::<Outgoing>() + data.len());
-                let numbers = match control.takes_stat_sn() {
-                    true => self.next_numbers(),
-                    false => self.numbers(),
-                };
-                let bhs = control.encode(numbers, data.len() as u32);
+                let bhs = self.control_bhs(control, &data);
                 Some(send(emit(message, &bhs, &data)))
             }
             _ => None,

@@ -80,12 +80,7 @@ impl Connection {
             }
             Outgoing::R2t { exchange, r2t } => self.write_r2t(writer, exchange, r2t),
             Outgoing::Control(control, data) => {
-                self.queued_bytes -= self.queued_bytes.min(size_of::<Outgoing>() + data.len());
-                let numbers = match control.takes_stat_sn() {
-                    true => self.next_numbers(),
-                    false => self.numbers(),
-                };
-                writer.put(&control.encode(numbers, data.len() as u32), &[&data]);
+                writer.put(&self.control_bhs(control, &data), &[&data]);
             }
             // Nothing is read from memory over TCP.
             Outgoing::Pull { .. } => {}
