@@ -143,3 +143,33 @@ async fn the_file_and_an_export_that_asks_for_them_have_them() {
     }
     assert!(bed.config_text().contains(SECRETS[0]));
 }
+
+#[tokio::test]
+async fn standard_input_gives_one_secret_for_each_line() {
+    let bed = Bed::new().await;
+    let both = bed.folder.path().join("both");
+    std::fs::write(&both, SECRETS.map(|secret| format!("{secret}\n")).concat()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_srptgt"));
+    command
+        .args([
+            "host",
+            "add",
+            "esx01",
+            "--chap-user",
+            "u",
+            "--mutual-chap-user",
+            "t",
+        ])
+        .args(["--chap-secret-file", "-", "--mutual-chap-secret-file", "-"])
+        .env("SRPTGT_API", bed.folder.path().join("api.sock"))
+        .stdin(std::fs::File::open(both).unwrap());
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let host = bed.told().access.hosts()[0].clone();
+    let chap = host.chap.as_ref().unwrap();
+    let given = [&chap.initiator, chap.target.as_ref().unwrap()];
+    assert_eq!(given.map(|account| account.secret.expose()), SECRETS);
+}
