@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use initiator::ExecuteError;
 use serde_json::Value;
 
 use crate::api::client::{Client, ClientError};
 use crate::daemon::StartWorker;
+use crate::exercise::{ExerciseError, InitiatorGone};
 use crate::paths::{API_VARIABLE, Paths};
 
 mod access;
@@ -23,6 +25,7 @@ mod lun;
 mod map;
 mod peer;
 mod portal;
+mod progress;
 mod rxe;
 mod secret;
 mod selftest;
@@ -161,6 +164,19 @@ impl From<std::io::Error> for Failure {
         Self::Failed(error.to_string(), String::new())
     }
 }
+
+/// Errors that say by themselves what to do.
+macro_rules! said_by_itself {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Failed(error.to_string(), String::new())
+            }
+        }
+    )*};
+}
+
+said_by_itself!(ExecuteError, ExerciseError, InitiatorGone);
 
 /// What a command ends with.
 pub(crate) type Outcome = Result<(), Failure>;

@@ -218,3 +218,28 @@ pub fn run(target: Target, skip: &[String], mut report: impl FnMut(&Finding)) ->
     }
     passed
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_has_a_name_of_its_own() {
+        let all: std::collections::BTreeSet<_> = names().collect();
+        assert_eq!(all.len(), CHECKS.len());
+    }
+
+    #[test]
+    fn a_finding_has_what_was_expected_only_when_something_else_came() {
+        let fail = Finding::of("x", expect("STATUS", &1, &2).map(|()| String::new()));
+        assert_eq!(fail.verdict, Verdict::Fail);
+        assert_eq!(
+            (fail.expected.as_deref(), &*fail.came),
+            (Some("STATUS 1"), "2")
+        );
+        let pass = Finding::of("x", expect("STATUS", &1, &1).map(|()| "1".to_owned()));
+        assert_eq!((pass.verdict, pass.expected), (Verdict::Pass, None));
+        let skip = Finding::of("x", Err(Failed::Impossible("why")));
+        assert_eq!((skip.verdict, skip.expected), (Verdict::Skip, None));
+    }
+}

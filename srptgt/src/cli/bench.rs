@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use initiator::{Lun, Nexus, Scsi};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,10 +14,11 @@ use crate::exercise::{
 use crate::loopback::{Cost, Daemon};
 
 use super::peer::{Peer, not_in};
+use super::progress::spinner;
 use super::{Failure, Outcome, Output, say, table};
 
 /// Size of the LUN of a target of our own.
-const LUN_BYTES: u64 = 256 << 20;
+const LUN_BYTES: u64 = 64 << 20;
 
 /// How long each measurement runs before it counts.
 const WARM_UP: Duration = Duration::from_millis(150);
@@ -192,7 +192,7 @@ impl Bench {
         match output {
             Output::Json => say(&format!("{report:#}\n")),
             Output::Table => say(&format!(
-                "{} of {}, {} session{}, {} s each, random places\n\n{}",
+                "{}: {}, {} session{}, {} s each, random places\n\n{}",
                 self.peer.name(),
                 ByteSize(place.capacity.bytes()).rounded(),
                 self.sessions,
@@ -360,13 +360,4 @@ fn time(row: &Value, pointer: &str) -> String {
         Some(us) if us < 10_000.0 => format!("{us:.0} us"),
         Some(us) => format!("{:.1} ms", us / 1000.0),
     }
-}
-
-fn spinner(what: &str) -> Result<ProgressBar, Failure> {
-    let style = ProgressStyle::with_template("  {msg} {spinner}").map_err(anyhow::Error::from)?;
-    let spinner = ProgressBar::new_spinner()
-        .with_style(style)
-        .with_message(what.to_owned());
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    Ok(spinner)
 }

@@ -219,3 +219,46 @@ impl Job for Measure {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(access: Access) -> Measure {
+        let mix = Mix {
+            access,
+            len_bytes: 4096,
+            depth: 1,
+        };
+        Measure::new(mix, Content::Any, 7, 1 << 20, Duration::from_secs(1)).expect("bounds")
+    }
+
+    #[test]
+    fn the_share_of_reads_is_as_promised() {
+        for (access, share) in [
+            (Access::Read, 1000..=1000),
+            (Access::Write, 0..=0),
+            (Access::Mixed, 650..=750),
+        ] {
+            let mut measure = measure(access);
+            let reads = (0..1000).filter(|_| measure.direction() == Direction::Read);
+            assert!(share.contains(&reads.count()), "{access}");
+        }
+    }
+
+    #[test]
+    fn sessions_add_up() {
+        let mut two = [measure(Access::Read), measure(Access::Read)];
+        for (measure, taken_ns) in two.iter_mut().zip([1000, 9000]) {
+            measure.last = measure.begin + Duration::from_secs(1);
+            for _ in 0..100 {
+                measure.latency.saturating_record(taken_ns);
+            }
+        }
+        let both = Measured::together(&two).expect("two");
+        assert_eq!((both.iops, both.bytes_per_second), (200.0, 819_200.0));
+        assert!((both.p50_us - 1.0).abs() < 0.01, "{both:?}");
+        assert!((both.max_us - 9.0).abs() < 0.01, "{both:?}");
+        assert!(Measured::together(&[]).is_none());
+    }
+}

@@ -81,10 +81,13 @@ fn page(nexus: &mut dyn Nexus, lun: Lun, code: u8) -> Result<Vec<u8>, Failed> {
 fn has_logical_unit_name(mut body: &[u8]) -> bool {
     while let Some(([_, kind, _, len], rest)) = body.split_first_chunk() {
         let (association, name) = (kind >> 4 & 3, kind & 0xf);
-        if association == 0 && matches!(name, 2 | 3) && *len >= 8 {
+        let Some((designator, next)) = rest.split_at_checked(usize::from(*len)) else {
+            return false;
+        };
+        if association == 0 && matches!(name, 2 | 3) && designator.len() >= 8 {
             return true;
         }
-        body = rest.get(usize::from(*len)..).unwrap_or_default();
+        body = next;
     }
     false
 }
@@ -222,5 +225,23 @@ fn residual(answer: &Answer, expected: Residual, came: Residual) -> Result<(), F
             format!("status GOOD and residual {expected:?}"),
             format!("{answer}, {came:?}"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_the_logical_unit_is_found_behind_others() {
+        let port = [0x41, 0x94, 0, 4, 0, 0, 0, 1];
+        let naa = [0x01, 0x03, 0, 8, 0x53, 1, 2, 3, 4, 5, 6, 7];
+        assert!(has_logical_unit_name(&[&port[..], &naa[..]].concat()));
+        assert!(!has_logical_unit_name(&port));
+        assert!(!has_logical_unit_name(&naa[..3]));
+        assert!(
+            !has_logical_unit_name(&[1, 3, 0, 255]),
+            "cut, and without end"
+        );
     }
 }

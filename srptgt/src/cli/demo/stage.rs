@@ -13,13 +13,13 @@ use crate::config::{ByteSize, Name};
 use crate::control::Fault;
 use crate::control::request::{Allow, HostEdit, MapAdd};
 use crate::exercise::{
-    Access, Content, Dial, ExerciseError, Fill, Initiator, InitiatorGone, Measure, Measured, Mix,
-    Pattern, Place, ReadBack, run,
+    Access, Content, Dial, Fill, Initiator, Measure, Measured, Mix, Pattern, Place, ReadBack, run,
 };
 use crate::identity::Guid;
 use crate::loopback::Target;
 use crate::portal::FabricKind;
 
+use super::super::progress::spinner;
 use super::super::{Failure, Outcome, access};
 use super::Story;
 
@@ -315,15 +315,6 @@ fn bar(what: &'static str) -> Result<ProgressBar, Failure> {
         .with_prefix(what))
 }
 
-fn spinner(what: &str) -> Result<ProgressBar, Failure> {
-    let style = ProgressStyle::with_template("  {msg} {spinner}").map_err(anyhow::Error::from)?;
-    let spinner = ProgressBar::new_spinner()
-        .with_style(style)
-        .with_message(what.to_owned());
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    Ok(spinner)
-}
-
 fn name(text: &str) -> Result<Name, Failure> {
     Ok(text.parse().map_err(anyhow::Error::from)?)
 }
@@ -371,16 +362,3 @@ impl From<ConnectError> for Failure {
         Self::Failed(error.to_string(), fix.to_owned())
     }
 }
-
-/// Errors that say by themselves what to do.
-macro_rules! said_by_itself {
-    ($($error:ty),*) => {$(
-        impl From<$error> for Failure {
-            fn from(error: $error) -> Self {
-                Self::Failed(error.to_string(), String::new())
-            }
-        }
-    )*};
-}
-
-said_by_itself!(ExecuteError, ExerciseError, InitiatorGone);
