@@ -141,6 +141,7 @@ impl PurePath {
                     self.target.submit(self.nexus, command);
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
+                ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
                 ChannelEvent::Recycle(buf) => drop(buf),
                 // None of them comes from the canned messages; a path that made one would answer no command.
                 ChannelEvent::TaskManagement(_)

@@ -74,6 +74,12 @@ pub enum ChannelEvent {
         /// The filled buffer.
         buf: Buf,
     },
+    /// The bytes that [`Channel::pull_data_out`] asked for never come whole: some were damaged or out of sequence on their
+    /// way, and the transport goes on without them.
+    DataOutLost {
+        /// Whose.
+        task: TaskId,
+    },
     /// A receive buffer that is not needed any more.
     Recycle(Buf),
     /// The channel has something that only its own transport can name, such as a question at login: the driver asks

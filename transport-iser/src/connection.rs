@@ -394,10 +394,14 @@ impl Channel for Connection {
             return;
         }
         let slot = self.exchanges.get_mut(exchange);
-        if let Some(slot) = slot.filter(|slot| slot.state == State::Executing) {
-            slot.data_out.ask(task, offset, buf);
-            self.advance_data_out(exchange);
+        let Some(slot) = slot.filter(|slot| slot.state == State::Executing) else {
+            return;
+        };
+        if slot.data_out.is_lost() {
+            return self.events.push_back(ChannelEvent::DataOutLost { task });
         }
+        slot.data_out.ask(task, offset, buf);
+        self.advance_data_out(exchange);
     }
 
     fn handle_outcome(&mut self, exchange: ExchangeId, outcome: Outcome) {

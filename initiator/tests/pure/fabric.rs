@@ -315,6 +315,7 @@ impl Fabric {
                     self.target.task_management(self.nexus, request);
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
+                ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
                 ChannelEvent::Recycle(_) => {}
                 ChannelEvent::Transport => panic!("SRP has no question of its own"),
                 ChannelEvent::Close(reason) => {

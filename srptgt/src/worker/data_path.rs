@@ -156,6 +156,7 @@ impl Worker {
                     self.end_connection(number, "a command came outside of a session");
                 }
                 (ChannelEvent::DataOut { task, buf }, _) => self.target.data_out_ready(task, buf),
+                (ChannelEvent::DataOutLost { task }, _) => self.target.data_out_lost(task),
                 // Back to the pool, from where the receive queue is refilled.
                 (ChannelEvent::Recycle(buf), _) => drop(buf),
                 (ChannelEvent::Transport, _) => self.handle_login_events(number),

@@ -20,11 +20,31 @@ pub(super) const INTERNAL_TARGET_FAILURE: Sense = Sense::new(
     AdditionalSense::INTERNAL_TARGET_FAILURE,
 );
 
+/// What an initiator is told of a write whose data did not arrive whole.
+const DATA_LOST: Sense = Sense::new(
+    SenseKey::AbortedCommand,
+    AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR,
+);
+
 impl Target {
     /// The buffer of a [`Next::PullDataOut`] is filled. Comes too late, and only gives the buffer back, when the
     /// command's connection has gone meanwhile.
     pub fn data_out_ready(&mut self, task: TaskId, buf: Buf) {
         self.handle_data_out(task, buf);
+        self.settle();
+    }
+
+    /// What a [`Next::PullDataOut`] asked for does not come: the command ends as one whose data were damaged on their way
+    /// (SPC-4 table D.1; RFC 7143 11.4.7.2 has all transports' use of it). Comes too late, as [`Self::data_out_ready`] may.
+    pub fn data_out_lost(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(id)
+            && matches!(task.state, State::Pulling { .. })
+        {
+            match task.audience {
+                Audience::TaskManagement => self.finish_aborted(id),
+                _ => self.finish(id, Ending::refused(DATA_LOST)),
+            }
+        }
         self.settle();
     }
 

@@ -15,7 +15,7 @@ pub enum ConnectionError {
     /// The stream of PDUs is lost.
     #[error(transparent)]
     Framing(#[from] FramingError),
-    /// The data are damaged; without recovery that ends the connection.
+    /// The data of a PDU that is no part of a command are damaged; without recovery that ends the connection.
     #[error("the data digest of {0:?} does not fit its data")]
     DataDigest(Opcode),
     /// Requests are missing.
@@ -25,18 +25,6 @@ pub enum ConnectionError {
         expected: Sn,
         /// What came.
         found: Sn,
-    },
-    /// Data-Out PDUs are missing, come twice, or are not those that were asked for.
-    #[error("Data-Out: {field} at byte {offset}: {expected:#x} expected, {found:#x} came")]
-    DataOut {
-        /// The field.
-        field: &'static str,
-        /// Its place.
-        offset: usize,
-        /// What it should hold.
-        expected: u32,
-        /// What it holds.
-        found: u32,
     },
     /// No PDU of this type may come now.
     #[error("{0:?} came, which has no place in this phase")]
@@ -75,7 +63,7 @@ pub(super) fn reject_reason(error: &ConnectionError) -> Option<RejectReason> {
             PduFault::TooLong { .. } => RejectReason::PROTOCOL_ERROR,
             PduFault::Truncated { .. } | PduFault::Value { .. } => RejectReason::INVALID_PDU_FIELD,
         }),
-        E::CommandGap { .. } | E::DataOut { .. } | E::Phase(_) | E::NoStag(_) | E::Cut { .. } => {
+        E::CommandGap { .. } | E::Phase(_) | E::NoStag(_) | E::Cut { .. } => {
             Some(RejectReason::PROTOCOL_ERROR)
         }
         E::Framing(FramingError::HeaderDigest { .. })

@@ -71,7 +71,9 @@ impl Connection {
         ) {
             (Err(reason), _) => self.reject(reason),
             (Ok(exchange), Ok(plan)) => self.prepare(exchange, &pdu, plan, head, held),
-            (Ok(exchange), Err(refusal)) => self.refuse(exchange, &pdu, refusal),
+            (Ok(exchange), Err(refusal)) => {
+                self.refuse(exchange, pdu.expected_data_transfer_length, refusal);
+            }
         }
         Ok(())
     }
@@ -246,9 +248,18 @@ impl Connection {
         self.events.push_back(ChannelEvent::Command(command));
     }
 
-    /// Answers a command that never reaches the core.
+    /// Answers a command whose immediate data were damaged on their way.
     #[cold]
-    fn refuse(&mut self, exchange: ExchangeId, pdu: &ScsiCommand, refusal: Refusal) {
+    pub(super) fn lose_command(&mut self, command: &Command) {
+        self.counters.data_out_lost += 1;
+        let len = command.data_out_len;
+        let refusal = aborted(AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR);
+        self.refuse(command.exchange, len, refusal);
+    }
+
+    /// Answers a command that never reaches the core, for which `len` bytes would have been moved.
+    #[cold]
+    fn refuse(&mut self, exchange: ExchangeId, len: u32, refusal: Refusal) {
         self.counters.refused_commands += 1;
         let (status, sense) = match refusal {
             Refusal::Reject(reason) => {
@@ -261,7 +272,7 @@ impl Connection {
         if let Some(slot) = self.exchanges.get_mut(exchange) {
             slot.state = State::Executing;
         }
-        let residual = Residual::of(pdu.expected_data_transfer_length, 0);
+        let residual = Residual::of(len, 0);
         let outcome = Outcome {
             status,
             sense,

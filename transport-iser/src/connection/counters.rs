@@ -11,6 +11,8 @@ pub struct Counters {
     pub immediate_writes: u64,
     /// Data-Out PDUs that came.
     pub data_out_pdus: u64,
+    /// Commands that lost data on their way: damaged, or out of sequence.
+    pub data_out_lost: u64,
     /// Data-In PDUs that were sent.
     pub data_in_pdus: u64,
     /// R2Ts that were sent.

@@ -5,9 +5,10 @@
 
 use iobuf::Buf;
 use target_core::command::{Command, ExchangeId};
-use target_core::port::CloseReason;
+use target_core::port::{ChannelEvent, CloseReason};
 
 use super::answer::{ConnectionError, reject_reason};
+use super::data_out::Verdict;
 use super::exchange::tag_place;
 use super::{Connection, Datamover, Phase};
 use crate::iser::{HEADER_BYTES, Header, MessageType, Stag};
@@ -89,9 +90,7 @@ impl Connection {
                         return Ok(());
                     }
                 }
-                Some(Framed::End { intact: false }) => {
-                    return Err(ConnectionError::DataDigest(Opcode::of(&self.last_bhs)));
-                }
+                Some(Framed::End { intact: false }) => self.end_damaged_pdu()?,
             }
         }
         Ok(())
@@ -233,10 +232,11 @@ impl Connection {
             return Ok(());
         };
         let slot = self.exchanges.get_mut(exchange);
-        if let Some(slot) = slot
-            && slot.data_out.begin_pdu(&pdu, head.data)?
-        {
-            self.current = Current::DataOut(exchange, pdu);
+        let verdict = slot.map(|slot| slot.data_out.begin_pdu(&pdu, head.data));
+        match verdict {
+            Some(Verdict::Next) => self.current = Current::DataOut(exchange, pdu),
+            Some(Verdict::OutOfSequence) => self.lose_data_out(exchange),
+            Some(Verdict::Stale) | None => {}
         }
         Ok(())
     }
@@ -271,6 +271,39 @@ impl Connection {
                 Ok(())
             }
             Current::Control => self.end_control(),
+        }
+    }
+
+    /// The data digest of a PDU does not fit its data. What is a part of a command costs that command only (RFC 7143 7.8); the
+    /// rest of what an initiator says cannot be asked for again.
+    #[cold]
+    fn end_damaged_pdu(&mut self) -> Result<(), ConnectionError> {
+        match std::mem::replace(&mut self.current, Current::Ignored) {
+            Current::Ignored | Current::Starved(_) => {}
+            Current::Command(command) => {
+                self.reject(RejectReason::DATA_DIGEST_ERROR);
+                self.lose_command(&command);
+            }
+            Current::DataOut(exchange, _) => {
+                self.reject(RejectReason::DATA_DIGEST_ERROR);
+                self.lose_data_out(exchange);
+            }
+            Current::Control => {
+                return Err(ConnectionError::DataDigest(Opcode::of(&self.last_bhs)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The Data-Out Buffer of a command will not be whole: the core ends the command when it asks for it.
+    #[cold]
+    fn lose_data_out(&mut self, exchange: ExchangeId) {
+        self.counters.data_out_lost += 1;
+        self.outbox
+            .retain(|outgoing| !outgoing.is_data_out_of(exchange));
+        let slot = self.exchanges.get_mut(exchange);
+        if let Some(task) = slot.and_then(|slot| slot.data_out.lose()) {
+            self.events.push_back(ChannelEvent::DataOutLost { task });
         }
     }
 

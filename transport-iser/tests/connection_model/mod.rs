@@ -368,6 +368,7 @@ impl<'a> World<'a> {
                 self.take_task(request.exchange, tag, false, 0, 0);
             }
             ChannelEvent::DataOut { task, buf } => self.take_data_out(task, buf),
+            ChannelEvent::DataOutLost { .. } => panic!("the initiator sends all data in sequence"),
             ChannelEvent::Recycle(_) => {}
             ChannelEvent::Transport => panic!("the login is over"),
             ChannelEvent::Close(_) => {

@@ -365,6 +365,7 @@ impl<'a> World<'a> {
             }
             ChannelEvent::DataOut { task, buf } => self.take_data_out(task, &buf),
             ChannelEvent::Recycle(_) => {}
+            ChannelEvent::DataOutLost { .. } => panic!("an RDMA READ that fails ends the channel"),
             ChannelEvent::Transport => panic!("SRP has no question of its own"),
             ChannelEvent::Close(_) => {
                 assert!(!self.closed, "closed twice");

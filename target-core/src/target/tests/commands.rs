@@ -25,6 +25,17 @@ fn a_write_is_checked_then_pulled_then_written() {
 }
 
 #[test]
+fn a_write_whose_data_are_lost_ends_and_writes_nothing() {
+    let mut bench = Bench::new();
+    bench.is_transport_held = true;
+    bench.send(bench.a, Io::write(8, &blocks(0x5a, 2)));
+    bench.trace();
+    bench.lose();
+    assert_eq!(bench.trace(), ["1: b/4705"]);
+    bench.assert_idle();
+}
+
+#[test]
 fn a_refused_write_moves_no_data() {
     let mut bench = Bench::new();
     bench.unit.set_read_only(true);

@@ -307,6 +307,13 @@ impl Bench {
         self.poll();
     }
 
+    /// The transport lost what the core has wanted longest.
+    pub(super) fn lose(&mut self) {
+        let pull = self.pulls.remove(0);
+        self.target.data_out_lost(pull.task);
+        self.poll();
+    }
+
     /// Drops what the transport has for a connection, as a driver does when the connection goes.
     pub(super) fn close_channel(&mut self, path: Path) {
         self.target.channel_close(path.nexus, path.channel);

@@ -108,6 +108,7 @@ impl TargetSide {
                     self.target.task_management(nexus, request);
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
+                ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
                 ChannelEvent::Recycle(buf) => drop(buf),
                 ChannelEvent::Transport => panic!("SRP has no question of its own"),
                 ChannelEvent::Close(reason) => {

@@ -43,9 +43,9 @@ fn after_the_end_nothing_is_read_and_all_buffers_come_back() {
 }
 
 #[test]
-fn damaged_data_are_rejected_and_end_the_connection() {
+fn damaged_data_of_another_request_are_rejected_and_end_the_connection() {
     let mut bed = Bed::tcp(|negotiated| negotiated.data_digest = Digest::Crc32c);
-    let pdu = write(FIRST, 1, 512, true);
+    let pdu = NopOut::default();
     let mut bytes = bed.stream(&pdu.encode(512), &pattern(0, 512));
     bytes[100] ^= 0x40;
     bed.receive(&bytes);

@@ -6,6 +6,7 @@ use target_core::status::Status;
 
 use super::harness::{Bed, TASK, data_out, good, pattern, write};
 use crate::Sn;
+use crate::login::Digest;
 use crate::pdu::{Opcode, R2t, Reject, RejectReason, ScsiResponse, scsi_response};
 
 /// Sends a WRITE and gives its exchange with what the core got.
@@ -234,36 +235,95 @@ fn more_immediate_data_than_the_first_burst_are_refused() {
     assert_eq!(sense[12..14], code.to_be_bytes());
 }
 
+/// The core's task lost its data, and nothing of what still comes for it is taken.
+fn assert_lost(bed: &mut Bed, what: &str) {
+    let events = bed.events();
+    let [ChannelEvent::DataOutLost { task: TASK }] = events[..] else {
+        panic!("{what}: DataOutLost expected, {events:?} came");
+    };
+    assert_eq!(bed.connection.counters().data_out_lost, 1, "{what}");
+    assert_eq!(bed.data.level().in_use_bytes, 0, "{what}");
+}
+
 #[test]
-fn data_out_that_do_not_fit_end_the_connection() {
-    /// DataSN, offset, length, F: what is wrong is said.
-    const WRONG: [(u32, u32, u32, bool, &str); 5] = [
-        (1, 1000, 2048, false, "DataSN at byte 36"),
-        (0, 1001, 2048, false, "Buffer Offset at byte 40"),
-        (0, 0, 2048, false, "Buffer Offset at byte 40"),
-        (0, 1000, 4097, true, "DataSegmentLength at byte 5"),
-        (0, 1000, 2048, true, "F at byte 1"),
+fn data_out_out_of_sequence_cost_their_command_only() {
+    /// DataSN, offset, length, F.
+    const WRONG: [(u32, u32, u32, bool); 5] = [
+        (1, 1000, 2048, false),
+        (0, 1001, 2048, false),
+        (0, 0, 2048, false),
+        (0, 1000, 4097, true),
+        (0, 1000, 2048, true),
     ];
-    for (data_sn, offset, len, is_final, text) in WRONG {
+    for wrong in WRONG {
+        let (data_sn, offset, len, is_final) = wrong;
         let mut bed = Bed::tcp(|_| ());
         let command = begin(&mut bed, 1, 12_000, 1000, true);
         pull(&mut bed, command.exchange, 0, 12_000);
         let asked = r2ts(&mut bed);
         let ttt = Some(asked[0].target_transfer_tag);
         solicited(&mut bed, 1, ttt, data_sn, offset, len, is_final);
-        let reason = format!("{:?}", bed.close_reason());
-        assert!(reason.contains(text), "{reason}");
-        let reject = Reject::parse(&bed.sent_one().bhs).unwrap();
-        assert_eq!(reject.reason, RejectReason::PROTOCOL_ERROR);
+        assert_lost(&mut bed, &format!("{wrong:?}"));
+        solicited(&mut bed, 1, ttt, 0, 1000, 2048, false);
+        assert!(
+            bed.events().is_empty() && bed.sent().is_empty(),
+            "{wrong:?}"
+        );
+        bed.outcome(command.exchange, good());
+        assert_eq!(bed.sent_one().opcode(), Opcode::SCSI_RESPONSE, "{wrong:?}");
+        assert_eq!(bed.read(2, 0).tag, 2, "the connection goes on");
     }
 }
 
 #[test]
-fn unsolicited_data_beyond_the_first_burst_end_the_connection() {
+fn unsolicited_data_beyond_the_first_burst_are_lost_before_the_core_asks() {
     let mut bed = Bed::tcp(|_| ());
-    begin(&mut bed, 1, 12_000, 1000, false);
+    let command = begin(&mut bed, 1, 12_000, 1000, false);
     unsolicited(&mut bed, 1, 0, 1000, 1049, true);
-    assert!(bed.close_reason().is_some());
+    assert!(bed.events().is_empty());
+    pull(&mut bed, command.exchange, 0, 12_000);
+    assert_lost(&mut bed, "unsolicited");
+    assert!(bed.sent().is_empty(), "nothing more is asked for");
+}
+
+/// A command or a Data-Out PDU whose data a bit of got turned over.
+fn send_damaged(bed: &mut Bed, bhs: &crate::pdu::Bhs, data: &[u8]) -> Vec<super::harness::Sent> {
+    let mut bytes = bed.stream(bhs, data);
+    bytes[100] ^= 0x40;
+    bed.receive(&bytes);
+    bed.sent()
+}
+
+#[test]
+fn damaged_immediate_data_are_rejected_and_end_their_command() {
+    let mut bed = Bed::tcp(|negotiated| negotiated.data_digest = Digest::Crc32c);
+    let pdu = write(bed.cmd_sn(), 1, 512, true).encode(512);
+    let sent = send_damaged(&mut bed, &pdu, &pattern(0, 512));
+    let reject = Reject::parse(&sent[0].bhs).unwrap();
+    assert_eq!(reject.reason, RejectReason::DATA_DIGEST_ERROR);
+    assert_eq!(sent[0].data, pdu);
+    let response = ScsiResponse::parse(&sent[1].bhs).unwrap();
+    assert_eq!(response.status, Status::CHECK_CONDITION);
+    let sense = scsi_response::sense(&sent[1].data).unwrap();
+    let code = AdditionalSense::PROTOCOL_SERVICE_CRC_ERROR.0;
+    assert_eq!(sense[12..14], code.to_be_bytes());
+    assert!(bed.events().is_empty(), "the core never hears of it");
+    assert_eq!(bed.data.level().in_use_bytes, 0);
+    assert_eq!(bed.read(2, 0).tag, 2);
+}
+
+#[test]
+fn damaged_data_out_are_rejected_and_end_their_command() {
+    let mut bed = Bed::tcp(|negotiated| negotiated.data_digest = Digest::Crc32c);
+    let command = begin(&mut bed, 1, 2000, 0, true);
+    pull(&mut bed, command.exchange, 0, 2000);
+    let asked = r2ts(&mut bed);
+    let mut pdu = data_out(1, Some(asked[0].target_transfer_tag), 0, 0);
+    pdu.is_final = true;
+    let sent = send_damaged(&mut bed, &pdu.encode(2000), &pattern(0, 2000));
+    let reject = Reject::parse(&sent[0].bhs).unwrap();
+    assert_eq!(reject.reason, RejectReason::DATA_DIGEST_ERROR);
+    assert_lost(&mut bed, "damaged");
 }
 
 #[test]
