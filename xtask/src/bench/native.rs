@@ -152,10 +152,11 @@ fn better(best: &mut Vec<NativeJob>, round: Vec<NativeJob>) -> Result<()> {
     Ok(())
 }
 
+/// The version; what a builder appended says where the machine is, not what it does.
 fn kernel() -> Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/osrelease")?
-        .trim()
-        .to_owned())
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let version = release.trim().split('-').next();
+    Ok(version.unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]
