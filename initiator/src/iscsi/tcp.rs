@@ -306,3 +306,6 @@ fn check_digest(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

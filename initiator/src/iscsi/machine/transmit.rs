@@ -105,7 +105,8 @@ impl Machine {
                     request,
                     unasked,
                 } => {
-                    if header.is_unexpected() {
+                    // A target counts none before its login is over.
+                    if header.is_unexpected() && self.is_live() {
                         self.note_unexpected(request);
                     }
                     let mut transmit = self.transmit(header.0, segment, request);
