@@ -5,13 +5,13 @@
 //! taken for ports of one card. MTU 4200 gives the path MTU of 4096 that storage HCAs have.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::command::{attempt_with_input, run};
+use crate::command::{Started, attempt_with_input, run, start};
 
 /// A soft-RoCE device.
 #[derive(Clone, Debug)]
@@ -229,6 +229,29 @@ impl Rxe {
     #[track_caller]
     fn run(&self, line: &str) -> String {
         run(&self.enter(line))
+    }
+
+    /// Starts a command in the device's network namespace.
+    ///
+    /// # Panics
+    ///
+    /// It cannot be started.
+    #[track_caller]
+    pub fn start(&self, line: &str) -> Started {
+        start(&self.enter(line))
+    }
+
+    /// Gives the network device an address of IPv6 too, in the range for private use, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn add_ipv6(&self) -> Ipv6Addr {
+        let [.., number, host] = self.address.octets();
+        let address = Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, host.into());
+        let netdev = &self.netdev;
+        self.run(&format!("ip address add {address}/64 dev {netdev} nodad"));
+        address
     }
 
     /// The command line that runs `line` in the device's network namespace.
