@@ -18,6 +18,7 @@ use crate::packet::{Family, GSI_Q_KEY, Packet, UDP_PORT};
 use crate::psn::Psn;
 use crate::qp::receive::ReceiveQueue;
 use crate::qp::{Path, QueuePair, Report, State, Tuning};
+use crate::scramble;
 use crate::statistics::Statistics;
 use crate::work::{Completion, QueuePairNumber};
 
@@ -95,6 +96,9 @@ struct About {
 pub struct Node {
     tuning: Tuning,
     keys: Keys,
+    /// Where the generations of queue pair numbers begin: a process that is started again at once must not use the
+    /// numbers that its peers still have connections with.
+    first_generation: u32,
     slots: Vec<Slot>,
     free: VecDeque<usize>,
     shared: Vec<ReceiveQueue>,
@@ -116,6 +120,7 @@ impl Node {
         Self {
             tuning: config.tuning,
             keys: Keys::new(config.secret),
+            first_generation: first_generation(config.secret),
             slots: Vec::new(),
             free: VecDeque::new(),
             shared: Vec::new(),
@@ -326,6 +331,11 @@ impl Node {
             self.timers.push(Reverse((due, TimerKey::Connection(id))));
         }
     }
+}
+
+fn first_generation(secret: u64) -> u32 {
+    // The remainder fits.
+    (scramble(secret) % u64::from(GENERATIONS - 1)) as u32
 }
 
 fn number_of(index: usize, generation: u32) -> Option<QueuePairNumber> {

@@ -2,6 +2,7 @@
 
 mod network;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use network::{Host, Network, PORT, Weather};
@@ -477,17 +478,24 @@ fn messages_from_another_address_do_not_touch_a_connection() {
     assert!(!network.disconnected(0, pair.near_id));
 }
 
+/// A machine again that has the bad luck to begin with the queue pair number of its former life: same GUID, another
+/// secret, and therefore other communication ids.
+fn started_again(ip: &str, ca_guid: u64, number: QueuePairNumber) -> Host {
+    let cm = CmConfig {
+        ca_guid,
+        ..CmConfig::default()
+    };
+    let host = |secret| Host::new(ip, secret, Tuning::default(), cm);
+    let secret = (77..100_000).find(|secret| host(*secret).queue_pair() == number);
+    host(secret.expect("one in a thousand begins there"))
+}
+
 #[test]
 fn a_restarted_peer_gets_rid_of_its_stale_connection() {
     let mut network = network(3);
     let pair = network.connect(PathMtu::Mtu1024, 1);
     network.settle(10_000);
-    // The same machine again: same GUID and queue pair numbers, another secret and therefore other communication ids.
-    let cm = CmConfig {
-        ca_guid: 1,
-        ..CmConfig::default()
-    };
-    network.hosts[0] = Host::new("10.0.0.1", 77, Tuning::default(), cm);
+    network.hosts[0] = started_again("10.0.0.1", 1, pair.near);
     let (_, _) = begin(&mut network, PORT);
     network.settle(100_000);
     let stale = RejectReason::STALE_CONNECTION;
@@ -512,11 +520,7 @@ fn a_restarted_listener_is_not_taken_for_its_former_self() {
     let mut network = network(3);
     let pair = network.connect(PathMtu::Mtu1024, 1);
     network.settle(10_000);
-    let cm = CmConfig {
-        ca_guid: 2,
-        ..CmConfig::default()
-    };
-    network.hosts[1] = Host::new("10.0.0.2", 77, Tuning::default(), cm);
+    network.hosts[1] = started_again("10.0.0.2", 2, pair.far);
     network.hosts[1].node.listen(tcp_service_id(PORT));
     network.hosts[0].events.clear();
     let (_, id) = begin(&mut network, PORT);
@@ -728,4 +732,16 @@ fn what_has_arrived_is_acknowledged_before_the_goodbye() {
     let statuses = network.hosts[0].completions.iter();
     let statuses: Vec<_> = statuses.map(|completion| completion.status).collect();
     assert_eq!(statuses, [Status::Success]);
+}
+
+#[test]
+fn queue_pair_numbers_begin_elsewhere_in_each_life_of_a_node() {
+    let host = |secret| Host::new("10.0.0.1", secret, Tuning::default(), CmConfig::default());
+    let numbers: HashSet<u32> = (0..16).map(|secret| host(secret).queue_pair().0).collect();
+    assert!(numbers.len() > 12, "{numbers:?}");
+    assert!(
+        numbers
+            .iter()
+            .all(|number| *number > 1 && *number < 1 << 24)
+    );
 }

@@ -55,7 +55,10 @@ impl Node {
         if full || self.free.len() > 64 {
             return self.free.pop_front();
         }
-        self.slots.push(Slot::default());
+        self.slots.push(Slot {
+            generation: self.first_generation,
+            ..Slot::default()
+        });
         Some(self.slots.len() - 1)
     }
 
