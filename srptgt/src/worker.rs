@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use backstore::{Engine, EngineSettings, RingError, Wait};
 use target_core::target::{Target, TargetLimits};
-use tracing::error;
+use tracing::{error, warn};
 use transport_srp::{LoginPolicy, TargetPortId};
 
 use crate::access::Access;
@@ -140,18 +140,34 @@ struct Worker {
     next_look: Duration,
 }
 
+/// The ring. Whoever serves over the soft fabric often may not lock memory, and needs not: then it does without.
+fn open_engine(settings: &WorkerSettings, memory: &Memory) -> Result<Engine, RingError> {
+    let open = |fixed_buffers| {
+        let ring = EngineSettings {
+            fixed_buffers,
+            ..EngineSettings::default()
+        };
+        Engine::new(ring, &memory.arena, memory.bounce.clone())
+    };
+    match open(settings.fixed_buffers) {
+        Err(RingError::MemoryLock { needed, limit }) if settings.fabric == FabricKind::Soft => {
+            warn!(
+                "RLIMIT_MEMLOCK is {limit} bytes, so the {needed} bytes of buffers are not kept mapped for disk I/O, \
+                 which is a little slower; `ulimit -l unlimited` allows it, --no-fixed-buffers says that it is meant"
+            );
+            open(false)
+        }
+        opened => opened,
+    }
+}
+
 impl Worker {
     fn new(settings: &WorkerSettings, mailbox: Mailbox) -> Result<Self, StartError> {
         let memory = Memory::new(&settings.memory).map_err(|source| StartError::Memory {
             bytes: settings.memory.data_bytes,
             source,
         })?;
-        let bounce = memory.bounce.clone();
-        let ring = EngineSettings {
-            fixed_buffers: settings.fixed_buffers,
-            ..EngineSettings::default()
-        };
-        let mut engine = Engine::new(ring, &memory.arena, bounce)?;
+        let mut engine = open_engine(settings, &memory)?;
         engine.watch_poll(mailbox.fd(), wakes::MAILBOX)?;
         Ok(Self {
             connections: Connections::default(),
