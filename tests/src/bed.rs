@@ -115,7 +115,8 @@ impl Bed {
         }
     }
 
-    fn home(&self) -> Home {
+    /// Where a daemon of this bed lives.
+    pub fn home(&self) -> Home {
         match &self.ground {
             Ground::Guest(_) => Home::in_guest("verbs"),
             Ground::Native { folder, address } => Home {
@@ -123,6 +124,7 @@ impl Bed {
                 folder: folder.path().to_owned(),
                 listen: SocketAddr::new(*address, PORT),
                 in_guest: false,
+                memory_lock_bytes: None,
             },
         }
     }

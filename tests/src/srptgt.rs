@@ -41,6 +41,8 @@ pub struct Home {
     pub listen: SocketAddr,
     /// Whether the daemon goes with the guest; on a host it goes with its [`Srptgt`].
     pub in_guest: bool,
+    /// Memory that the daemon may lock, as most users may; none leaves that as it is.
+    pub memory_lock_bytes: Option<u64>,
 }
 
 impl Home {
@@ -51,7 +53,24 @@ impl Home {
             folder: "/run/srptgt".into(),
             listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT),
             in_guest: true,
+            memory_lock_bytes: None,
         }
+    }
+
+    /// What starts the daemon: itself, or programs that take rights from it.
+    fn launcher(&self, program: &Path) -> Command {
+        let Some(bytes) = self.memory_lock_bytes else {
+            return Command::new(program);
+        };
+        let mut launcher = Command::new("prlimit");
+        launcher.arg(format!("--memlock={bytes}"));
+        if rustix::process::geteuid().is_root() {
+            // The limit is for those without this right, which only who has it can give up.
+            let right = "-ipc_lock";
+            launcher.args(["setpriv", "--bounding-set", right, "--inh-caps", right]);
+        }
+        launcher.arg(program);
+        launcher
     }
 
     fn config_file(&self) -> PathBuf {
@@ -296,12 +315,9 @@ impl Srptgt {
         kib.unwrap_or_else(|| panic!("{path} has no VmRSS:\n{status}"))
     }
 
-    fn print_log(&self) {
-        let log = fs::read_to_string(self.home.log());
-        println!(
-            "--- its log\n{}",
-            log.unwrap_or_else(|error| error.to_string())
-        );
+    /// What it has logged so far; in a guest that goes to the transcript.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.home.log()).unwrap_or_else(|error| error.to_string())
     }
 
     fn line(&self, line: &str) -> String {
@@ -321,7 +337,7 @@ impl Drop for Srptgt {
             println!("the daemon: {:?}", self.daemon.try_wait());
             match self.home.in_guest {
                 true => autopsy::print(),
-                false => self.print_log(),
+                false => println!("--- its log\n{}", self.log()),
             }
         }
         if !self.home.in_guest {
@@ -380,7 +396,7 @@ pub fn program() -> PathBuf {
 }
 
 fn serve(program: &Path, home: &Home) -> Child {
-    let mut command = Command::new(program);
+    let mut command = home.launcher(program);
     command.args(["serve", "--fabric", home.fabric, "--config"]);
     command.arg(home.config_file()).arg("--state");
     command.arg(&home.folder).arg("--api").arg(home.socket());

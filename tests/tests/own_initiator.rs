@@ -8,10 +8,10 @@ use initiator::{ConnectError, ConnectOptions, ExecuteError, Lun, Scsi, Session};
 use serde_json::Value;
 use srptgt::exercise::Pattern;
 use target_core::sense::AdditionalSense;
-use tests::bed::{Bed, Peer};
+use tests::bed::{Bed, Peer, natively};
 use tests::bystander::Bystander;
 use tests::deadline::{until, until_true};
-use tests::srptgt::Srptgt;
+use tests::srptgt::{Home, Srptgt};
 use tests::sweep::Sweep;
 use transport_srp::wire::login::LoginRejReason;
 use transport_srp::wire::rsp::RspCode;
@@ -27,6 +27,32 @@ tests::on_both_beds! {
     acknowledged_writes_survive_kill_9_without_a_write_cache,
     flushed_writes_survive_kill_9_with_a_write_cache,
     resets_end_what_is_stuck_and_the_other_lun_goes_on,
+}
+
+/// Of most users, who may lock less memory than the daemon has.
+#[test]
+fn without_the_right_to_lock_memory_the_soft_fabric_serves() {
+    natively(|bed| {
+        let peer = bed.peer();
+        let target = Srptgt::start_at(Home {
+            memory_lock_bytes: Some(8 << 20),
+            ..bed.home()
+        });
+        target.run(&format!("host add initiator --guid {:#018x}", peer.guid));
+        let path = bed.path("ds.img");
+        target.add_luns(&[&format!("--file {path} --size 8M")]);
+        let mut session = ready(&peer, &Sweep::options(4, peer.options()), 0);
+        let sweep = Sweep {
+            lun: lun(0),
+            bytes: 8 << 20,
+            depth: 4,
+            seed: 3,
+        };
+        sweep.verify(&mut session);
+        session.logout();
+        let log = target.log();
+        assert!(log.contains("RLIMIT_MEMLOCK is 8388608 bytes"), "{log}");
+    });
 }
 
 fn lun(number: u8) -> Lun {
