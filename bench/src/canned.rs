@@ -13,8 +13,8 @@ use transport_srp::wire::desc::{direct_to_bytes, immediate_to_bytes};
 /// Bytes of data of one command.
 pub(crate) const DATA_BYTES: u32 = 4096;
 
-const READ_16: u8 = 0x88;
-const WRITE_16: u8 = 0x8a;
+pub(crate) const READ_16: u8 = 0x88;
+pub(crate) const WRITE_16: u8 = 0x8a;
 const BLOCKS: u8 = 8;
 const LBA: u8 = 64;
 
@@ -59,7 +59,7 @@ impl Job {
             Self::WritePulled => (WRITE_16, BufferFormat::DIRECT, none, &direct[..]),
             Self::WriteImmediate => (WRITE_16, BufferFormat::IMMEDIATE, none, &immediate[..]),
         };
-        let cdb = [opcode, 0, 0, 0, 0, 0, 0, 0, 0, LBA, 0, 0, 0, BLOCKS, 0, 0];
+        let cdb = cdb(opcode);
         let cmd = Cmd {
             sol_not: 0,
             data_out_format,
@@ -77,6 +77,11 @@ impl Job {
             .context("the canned command does not fit")?;
         Ok(message)
     }
+}
+
+/// The sixteen bytes of READ and WRITE for [`DATA_BYTES`].
+pub(crate) fn cdb(opcode: u8) -> [u8; 16] {
+    [opcode, 0, 0, 0, 0, 0, 0, 0, 0, LBA, 0, 0, 0, BLOCKS, 0, 0]
 }
 
 /// The descriptor, what lies between it and the offset agreed on, and the data.

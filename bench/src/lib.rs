@@ -1,4 +1,4 @@
-//! The pure path: what a command costs in `transport-srp` and `target-core` alone.
+//! The pure path: what a command costs in `transport-srp` or `transport-iser` and `target-core` alone.
 //!
 //! Room: a worker's loop with the outside cut off. Messages are copied from a canned SRP_CMD as a NIC would write
 //! them, the back end does nothing and is done at once, and what would be posted is dropped. What is left are the
@@ -9,6 +9,8 @@
 
 mod canned;
 mod pure_path;
+mod stream_path;
 
 pub use canned::Job;
 pub use pure_path::PurePath;
+pub use stream_path::{StreamJob, StreamPath};

@@ -57,7 +57,10 @@ impl PurePath {
         };
         let messages = Pool::slots(&arena, messages, 256);
         let mut target = Target::new(TargetLimits { tasks: 1024 }, data.clone());
-        let nexus = nexus(&mut target);
+        let initiator = TransportId::Srp {
+            initiator_port_id: [7; 16],
+        };
+        let nexus = nexus(&mut target, initiator);
         let mut path = Self {
             target,
             channel: Channel::new(ChannelId(0), login, messages, data),
@@ -207,7 +210,7 @@ impl PurePath {
 }
 
 /// A back end that is done at once and keeps nothing.
-fn done(request: BlockRequest) -> BlockCompletion {
+pub(crate) fn done(request: BlockRequest) -> BlockCompletion {
     let buf = match request.operation {
         BlockOperation::Read { buf, .. } | BlockOperation::Write { buf, .. } => Some(buf),
         BlockOperation::Flush
@@ -222,7 +225,7 @@ fn done(request: BlockRequest) -> BlockCompletion {
 }
 
 /// A nexus that sees one logical unit of 1 MiB.
-fn nexus(target: &mut Target) -> NexusId {
+pub(crate) fn nexus(target: &mut Target, initiator: TransportId) -> NexusId {
     let identity = Identity {
         name: "bench".to_owned(),
         serial: "bench".to_owned(),
@@ -241,9 +244,7 @@ fn nexus(target: &mut Target) -> NexusId {
     };
     let unit = Arc::new(LogicalUnit::new(identity, geometry, 2048));
     let lu = target.lu_add(unit, MediumId(0));
-    let nexus = target.nexus_open(TransportId::Srp {
-        initiator_port_id: [7; 16],
-    });
+    let nexus = target.nexus_open(initiator);
     let entry = MapEntry {
         number: 0,
         lu,

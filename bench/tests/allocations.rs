@@ -1,12 +1,28 @@
 //! In steady state no command allocates.
 
-use bench::{Job, PurePath};
+use bench::{Job, PurePath, StreamJob, StreamPath};
 
 #[test]
 fn no_command_allocates() {
     for job in Job::ALL {
         for depth in [1, 32] {
             let mut path = PurePath::new(job).expect("a path");
+            path.run(4 * depth, depth).expect("steady state");
+            let before = path.moved_bytes();
+            let counted = allocation_counter::measure(|| {
+                path.run(1000, depth).expect("commands");
+            });
+            assert_eq!(path.moved_bytes() - before, 1000 * 4096, "{job:?}");
+            assert_eq!(counted.count_total, 0, "{job:?} at depth {depth}");
+        }
+    }
+}
+
+#[test]
+fn no_command_over_a_stream_allocates() {
+    for job in StreamJob::ALL {
+        for depth in [1, 32] {
+            let mut path = StreamPath::new(job).expect("a path");
             path.run(4 * depth, depth).expect("steady state");
             let before = path.moved_bytes();
             let counted = allocation_counter::measure(|| {

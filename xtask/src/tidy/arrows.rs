@@ -28,7 +28,7 @@ const ARROWS: [(&str, Names); 15] = [
     ("tests", Names::AnyBut(&["xtask"])),
     (
         "bench",
-        Names::Only(&["iobuf", "target-core", "transport-srp"]),
+        Names::Only(&["iobuf", "target-core", "transport-srp", "transport-iser"]),
     ),
     ("xtask", Names::AnyBut(&[])),
     ("fuzz", Names::AnyBut(&[])),
