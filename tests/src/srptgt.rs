@@ -315,6 +315,28 @@ impl Srptgt {
         kib.unwrap_or_else(|| panic!("{path} has no VmRSS:\n{status}"))
     }
 
+    /// Processor time in milliseconds that the daemon has used.
+    ///
+    /// # Panics
+    ///
+    /// There is no daemon.
+    #[track_caller]
+    pub fn cpu_ms(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.daemon.id());
+        let stat = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        // The program's name may have spaces; user and system time are fields 14 and 15, in ticks.
+        let fields: Vec<_> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+        let ticks = |field: usize| {
+            fields
+                .get(field - 3)
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        let ticks = ticks(14).zip(ticks(15)).map(|(user, system)| user + system);
+        let ticks = ticks.unwrap_or_else(|| panic!("{path} has no times: {stat}"));
+        // Linux counts 100 of them in a second.
+        ticks * 10
+    }
+
     /// What it has logged so far; in a guest that goes to the transcript.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.log()).unwrap_or_else(|error| error.to_string())

@@ -319,3 +319,32 @@ fn a_thousand_connections_that_say_nothing_end_by_themselves() {
         target.log_in(&again).logout();
     });
 }
+
+/// Each has timers that run, and nobody looks at them at each turn.
+#[test]
+fn eight_hundred_idle_sessions_cost_next_to_nothing() {
+    const SESSIONS: u16 = 800;
+    const SECONDS: u32 = 5;
+    natively(|bed| {
+        let target = Target::serving(bed);
+        let sessions: Vec<_> = (0..SESSIONS)
+            .map(|number| {
+                let mut options = target.options(Datamover::Tcp);
+                let [high, low] = number.to_be_bytes();
+                options.login.identity.isid = [0x80, 0, 0, 1, high, low];
+                let session = target.try_log_in(&options);
+                session.unwrap_or_else(|error| panic!("session {number}: {error}"))
+            })
+            .collect();
+        let before_ms = target.srptgt.cpu_ms();
+        std::thread::sleep(Duration::from_secs(SECONDS.into()));
+        let used_ms = target.srptgt.cpu_ms() - before_ms;
+        println!("{used_ms} ms of processor time in {SECONDS} s");
+        assert!(
+            used_ms < u64::from(SECONDS) * 50,
+            "{used_ms} ms in {SECONDS} s"
+        );
+        drop(sessions);
+        target.wait_until_empty();
+    });
+}
