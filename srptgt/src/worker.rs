@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use backstore::{Engine, EngineSettings, RingError, Wait};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use target_core::target::{Target, TargetLimits};
 use tracing::{error, warn};
 use transport_srp::{LoginPolicy, TargetPortId};
@@ -91,6 +92,7 @@ pub fn start(
     settings: WorkerSettings,
     mailbox: Mailbox,
 ) -> Result<thread::JoinHandle<()>, StartError> {
+    allow_descriptors();
     let (ready, started) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new()
         .name("worker".to_owned())
@@ -110,6 +112,19 @@ pub fn start(
         .recv()
         .unwrap_or_else(|_| Err(std::io::Error::other("it ended at once").into()))?;
     Ok(thread)
+}
+
+/// Takes as many descriptors as this process may have: each TCP connection is one. With fewer it works all the same,
+/// and accepts fewer.
+fn allow_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
 }
 
 /// Everything that the thread owns. Fields are dropped in this order: what the NIC may write to goes before the

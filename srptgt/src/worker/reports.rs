@@ -107,6 +107,7 @@ impl Worker {
         let pool = self.memory.data.level();
         let ring = self.engine.counters();
         let soft = self.fabric.counters();
+        let streams = self.engine.stream_counters();
         let mut counters = Counters {
             logins_accepted: self.totals.logins_accepted,
             logins_refused: self.totals.logins_refused,
@@ -130,6 +131,13 @@ impl Worker {
             packets_unsent: soft.unsent_packets,
             packets_refused: soft.refused_packets,
             packet_retries: soft.retries,
+            streams_accepted: streams.accepted,
+            streams_open: streams.open,
+            logins_unfinished: self.connections.logging_in() as u64,
+            stream_chunks: streams.chunks,
+            stream_sends: streams.sends,
+            stream_short_sends: streams.short_sends,
+            stream_waits: streams.starved,
             ..Counters::default()
         };
         for adapter in &self.fabric.adapters {

@@ -133,6 +133,20 @@ pub struct Counters {
     pub packets_refused: u64,
     /// Times that a queue pair of the soft fabric began again at its oldest packet.
     pub packet_retries: u64,
+    /// TCP connections that were accepted.
+    pub streams_accepted: u64,
+    /// TCP connections now, with those that are just ending.
+    pub streams_open: u64,
+    /// Connections, over TCP and iSER, whose login is not over.
+    pub logins_unfinished: u64,
+    /// Chunks that came over TCP; they come by [`Counters::ring_enters`], as everything does.
+    pub stream_chunks: u64,
+    /// Gather lists that went out over TCP.
+    pub stream_sends: u64,
+    /// Of these, those that the kernel took only a part of at first.
+    pub stream_short_sends: u64,
+    /// Times that a TCP connection found no chunk to receive into.
+    pub stream_waits: u64,
 }
 
 pub(crate) fn unix_ms<S: Serializer>(when: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
