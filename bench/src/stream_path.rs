@@ -197,6 +197,7 @@ impl StreamPath {
                 ChannelEvent::Recycle(buf) => drop(buf),
                 // None of them comes from these PDUs; a path that made one would answer no command.
                 ChannelEvent::TaskManagement(_)
+                | ChannelEvent::DataOutLost { .. }
                 | ChannelEvent::Close(_)
                 | ChannelEvent::Transport => {}
             }
