@@ -320,6 +320,51 @@ fn a_thousand_connections_that_say_nothing_end_by_themselves() {
     });
 }
 
+/// More is written at once than there is memory for, by several sessions, while the medium does nothing: whoever has no
+/// buffer is not read, and nobody starves for it when the medium goes on.
+#[test]
+fn writers_that_find_no_buffers_wait_and_lose_nothing() {
+    const WRITERS: u8 = 8;
+    natively(|bed| {
+        let target = Target::serving(bed);
+        let mut options = target.options(Datamover::Tcp);
+        options.login.outstanding = 128;
+        options.command_timeout_ms = 120_000;
+        target.srptgt.run("lun stall lun0 on");
+        let pauses = || -> u64 {
+            let status: Value = target.srptgt.json("status");
+            status["counters"]["stream_pauses"]
+                .as_u64()
+                .expect("a counter")
+        };
+        std::thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|number| {
+                    let mut options = options.clone();
+                    options.login.identity.isid[5] = number;
+                    scope.spawn(move || {
+                        let mut session = Session::connect_tcp(&options).expect("a session");
+                        session.await_ready(LUN).expect("ready");
+                        // All of them write the same.
+                        Sweep {
+                            depth: 128,
+                            ..sweep(3)
+                        }
+                        .verify(&mut session);
+                        session.logout();
+                    })
+                })
+                .collect();
+            until_true("a connection that is not read", 60, || pauses() > 0);
+            target.srptgt.run("lun stall lun0 off");
+            for writer in writers {
+                writer.join().expect("a writer");
+            }
+        });
+        target.wait_until_empty();
+    });
+}
+
 /// Each has timers that run, and nobody looks at them at each turn.
 #[test]
 fn eight_hundred_idle_sessions_cost_next_to_nothing() {

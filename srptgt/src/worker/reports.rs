@@ -24,6 +24,8 @@ pub(super) struct Totals {
     pub(super) commands_failed: u64,
     /// Task management requests.
     pub(super) task_management: u64,
+    /// Times that a stream was not read for want of buffers.
+    pub(super) stream_pauses: u64,
     /// Bytes given to the initiators of sessions that have ended.
     pub(super) read_bytes: u64,
     /// Bytes taken from the initiators of sessions that have ended.
@@ -138,6 +140,7 @@ impl Worker {
             stream_sends: streams.sends,
             stream_short_sends: streams.short_sends,
             stream_waits: streams.starved,
+            stream_pauses: self.totals.stream_pauses,
             ..Counters::default()
         };
         for adapter in &self.fabric.adapters {

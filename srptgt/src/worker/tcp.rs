@@ -10,7 +10,7 @@ use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, ipproto, listen, socket_with, sockopt,
 };
 use target_core::port::Channel;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::portal::{Listen, Portal};
 use crate::worker_link::WorkerError;
@@ -204,7 +204,7 @@ impl Worker {
             return;
         }
         if let Some(link) = connection.link.stream_mut() {
-            debug!(connection = number, "paused for want of buffers");
+            self.totals.stream_pauses += 1;
             link.paused = true;
             self.engine.pause(link.stream);
             self.connections.mark_paused(number);

@@ -147,6 +147,8 @@ pub struct Counters {
     pub stream_short_sends: u64,
     /// Times that a TCP connection found no chunk to receive into.
     pub stream_waits: u64,
+    /// Times that a TCP connection was not read for a while, because there were no buffers for what it brings.
+    pub stream_pauses: u64,
 }
 
 pub(crate) fn unix_ms<S: Serializer>(when: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
