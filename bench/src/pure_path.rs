@@ -185,7 +185,10 @@ impl PurePath {
                 exchange, outcome, ..
             } => self.channel.handle_outcome(exchange, outcome),
             // Nothing is ever aborted here.
-            Next::Cancel(_) | Next::Aborted { .. } | Next::TaskManagementDone { .. } => {}
+            Next::StopDataOut { .. }
+            | Next::Cancel(_)
+            | Next::Aborted { .. }
+            | Next::TaskManagementDone { .. } => {}
         }
         self.handle_channel_events();
     }

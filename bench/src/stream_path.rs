@@ -235,7 +235,10 @@ impl StreamPath {
                 exchange, outcome, ..
             } => self.connection.handle_outcome(exchange, outcome),
             // Nothing is ever aborted here.
-            Next::Cancel(_) | Next::Aborted { .. } | Next::TaskManagementDone { .. } => {}
+            Next::StopDataOut { .. }
+            | Next::Cancel(_)
+            | Next::Aborted { .. }
+            | Next::TaskManagementDone { .. } => {}
         }
         self.handle_events();
     }

@@ -29,6 +29,11 @@ pub trait Channel {
     /// Answered by [`ChannelEvent::DataOut`] with the same `task`; a command has one such request at a time.
     fn pull_data_out(&mut self, exchange: ExchangeId, task: TaskId, offset: u32, buf: Buf);
 
+    /// The core does not want the Data-Out Buffer of this command any more, but still waits for the answer to
+    /// [`Channel::pull_data_out`]. A channel that waits for its peer answers at once, by [`ChannelEvent::DataOutLost`];
+    /// what a NIC is reading is answered when it has been read.
+    fn stop_data_out(&mut self, _exchange: ExchangeId) {}
+
     /// A command has finished; the exchange ends when its response is on its way.
     fn handle_outcome(&mut self, exchange: ExchangeId, outcome: Outcome);
 

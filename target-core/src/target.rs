@@ -68,6 +68,13 @@ pub enum Next {
         /// Where to, all of its window.
         buf: Buf,
     },
+    /// The command of a [`Next::PullDataOut`] was aborted: nobody has to wait for its data any more.
+    StopDataOut {
+        /// The command's connection.
+        channel: ChannelId,
+        /// The connection's number for the command.
+        exchange: ExchangeId,
+    },
     /// The command has ended.
     Done {
         /// The command's connection.
@@ -103,6 +110,7 @@ impl Next {
         match *self {
             Next::Execute(_) | Next::Cancel(_) => None,
             Next::PullDataOut { channel, .. }
+            | Next::StopDataOut { channel, .. }
             | Next::Done { channel, .. }
             | Next::Aborted { channel, .. }
             | Next::TaskManagementDone { channel, .. } => Some(channel),

@@ -404,6 +404,23 @@ impl Channel for Connection {
         self.advance_data_out(exchange);
     }
 
+    fn stop_data_out(&mut self, exchange: ExchangeId) {
+        let Some(slot) = self.exchanges.get_mut(exchange) else {
+            return;
+        };
+        let is_queued = self.outbox.iter().any(|next| next.is_pull_of(exchange));
+        let task = match slot.data_out.lose() {
+            // What the NIC reads already is answered when it has been read.
+            None if is_queued => slot.pulling.take(),
+            task => task,
+        };
+        self.outbox
+            .retain(|outgoing| !outgoing.is_data_out_of(exchange));
+        if let Some(task) = task {
+            self.events.push_back(ChannelEvent::DataOutLost { task });
+        }
+    }
+
     fn handle_outcome(&mut self, exchange: ExchangeId, outcome: Outcome) {
         if self.closed {
             self.end_exchange(exchange);

@@ -276,6 +276,9 @@ impl Fabric {
                 } => self
                     .channel(channel)
                     .pull_data_out(exchange, task, offset, buf),
+                Next::StopDataOut { channel, exchange } => {
+                    self.channel(channel).stop_data_out(exchange);
+                }
                 Next::Done {
                     channel,
                     exchange,

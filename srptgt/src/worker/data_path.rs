@@ -201,6 +201,12 @@ impl Worker {
                     self.handle_channel_events(channel.0);
                 }
             }
+            Next::StopDataOut { channel, exchange } => {
+                if let Some(connection) = self.connections.get_mut(channel.0) {
+                    connection.machine.stop_data_out(exchange);
+                    self.handle_channel_events(channel.0);
+                }
+            }
             Next::Done {
                 channel,
                 exchange,

@@ -53,6 +53,10 @@ impl Channel for Machine {
         on_either!(self, channel => channel.pull_data_out(exchange, task, offset, buf));
     }
 
+    fn stop_data_out(&mut self, exchange: ExchangeId) {
+        on_either!(self, channel => channel.stop_data_out(exchange));
+    }
+
     #[inline]
     fn handle_outcome(&mut self, exchange: ExchangeId, outcome: Outcome) {
         on_either!(self, channel => channel.handle_outcome(exchange, outcome));

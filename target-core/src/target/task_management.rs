@@ -162,7 +162,12 @@ impl Target {
             return;
         }
         match task.state {
-            State::Pulling { .. } => task.audience = Audience::TaskManagement,
+            State::Pulling { .. } => {
+                task.audience = Audience::TaskManagement;
+                let origin = task.origin;
+                let (channel, exchange) = (origin.channel, origin.exchange);
+                self.push(origin.nexus, Next::StopDataOut { channel, exchange });
+            }
             State::Executing { .. } => {
                 task.audience = Audience::TaskManagement;
                 let nexus = task.origin.nexus;

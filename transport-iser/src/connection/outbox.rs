@@ -37,6 +37,10 @@ impl Outgoing {
         }
     }
 
+    pub(super) fn is_pull_of(&self, id: ExchangeId) -> bool {
+        matches!(self, Outgoing::Pull { exchange, .. } if *exchange == id)
+    }
+
     /// Whether it asks the initiator for something, which nobody wants when the connection ends.
     pub(super) fn is_request(&self) -> bool {
         matches!(self, Outgoing::R2t { .. } | Outgoing::Pull { .. })

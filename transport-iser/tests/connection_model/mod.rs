@@ -276,6 +276,10 @@ impl<'a> World<'a> {
     }
 
     fn abort_task(&mut self, index: usize) {
+        let task = &self.tasks[index];
+        if task.pull.is_some() {
+            self.connection.stop_data_out(task.exchange);
+        }
         let task = self.tasks.remove(index);
         self.initiator.forget(task.tag);
         self.connection.handle_aborted(task.exchange);
@@ -368,7 +372,7 @@ impl<'a> World<'a> {
                 self.take_task(request.exchange, tag, false, 0, 0);
             }
             ChannelEvent::DataOut { task, buf } => self.take_data_out(task, buf),
-            ChannelEvent::DataOutLost { .. } => panic!("the initiator sends all data in sequence"),
+            ChannelEvent::DataOutLost { task } => self.take_loss(task),
             ChannelEvent::Recycle(_) => {}
             ChannelEvent::Transport => panic!("the login is over"),
             ChannelEvent::Close(_) => {
@@ -419,6 +423,20 @@ impl<'a> World<'a> {
         // The window may be on what came last.
         assert!(buf.set_window(0, len));
         self.initiator.check_data_out(task.tag, offset, &buf);
+    }
+
+    /// Of a command that was aborted, or of an initiator whose data are damaged on their way.
+    fn take_loss(&mut self, id: TaskId) {
+        let lost = self.tasks.iter().position(|t| t.exchange.0 == id.index);
+        if let Some(index) = lost {
+            assert!(
+                self.initiator.is_wild(),
+                "the initiator sends all data in sequence"
+            );
+            let task = self.tasks.remove(index);
+            assert!(task.pull.is_some(), "data that were asked for");
+            self.finish_task(&task);
+        }
     }
 
     fn post(&mut self) -> bool {

@@ -387,7 +387,10 @@ impl Bench {
                     // The transport has sent the data: its buffer is back.
                     self.target.handle_buffers_freed();
                 }
-                Next::Cancel(_) | Next::Aborted { .. } | Next::TaskManagementDone { .. } => {}
+                Next::StopDataOut { .. }
+                | Next::Cancel(_)
+                | Next::Aborted { .. }
+                | Next::TaskManagementDone { .. } => {}
             }
         }
     }
@@ -418,6 +421,7 @@ impl Bench {
         let line = match next {
             Next::Execute(request) => operation(&request.operation),
             Next::Cancel(_) => "cancel".to_owned(),
+            Next::StopDataOut { exchange, .. } => format!("stop {}", exchange.0),
             Next::PullDataOut {
                 exchange,
                 offset,

@@ -157,6 +157,9 @@ impl TargetSide {
                 let channel = self.channel(channel.0);
                 channel.pull_data_out(exchange, task, offset, buf);
             }
+            Next::StopDataOut { channel, exchange } => {
+                self.channel(channel.0).stop_data_out(exchange);
+            }
             Next::Done {
                 channel,
                 exchange,

@@ -162,6 +162,8 @@ fn an_abort_waits_for_what_the_nic_reads() {
     let Some(Posted::Pull { exchange, buf, .. }) = bed.posted().pop() else {
         panic!("a pull expected");
     };
+    bed.connection.stop_data_out(command.exchange);
+    assert!(bed.events().is_empty(), "the NIC reads");
     bed.connection.handle_aborted(command.exchange);
     assert_eq!(bed.connection.exchanges_in_use(), 1);
     bed.connection.handle_pulled(exchange, buf);
@@ -222,4 +224,23 @@ fn who_asks_and_takes_no_answers_is_given_up() {
     assert!(bed.close_reason().is_none());
     bed.send_iser(None, None, &pdu.encode(0), &[]);
     assert!(format!("{:?}", bed.close_reason()).contains("wait for the initiator"));
+}
+
+#[test]
+fn a_pull_that_is_not_posted_yet_is_stopped() {
+    let mut bed = Bed::iser(|_| ());
+    let pdu = write(bed.cmd_sn(), 1, 8192, true);
+    bed.send_iser(WRITE, None, &pdu.encode(0), &[]);
+    let command = bed.command();
+    let buf = bed.data.take(8192).expect("room");
+    bed.connection.pull_data_out(command.exchange, TASK, 0, buf);
+    bed.connection.stop_data_out(command.exchange);
+    assert!(bed.posted().is_empty());
+    let events = bed.events();
+    assert!(matches!(
+        events[..],
+        [ChannelEvent::DataOutLost { task: TASK }]
+    ));
+    bed.connection.handle_aborted(command.exchange);
+    assert_eq!(bed.connection.exchanges_in_use(), 0);
 }

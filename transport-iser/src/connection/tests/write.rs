@@ -434,3 +434,22 @@ fn who_waits_for_a_buffer_too_long_is_told_busy() {
     assert_eq!(bed.sent_one().opcode(), Opcode::SCSI_RESPONSE);
     assert_eq!(bed.read(3, 0).tag, 3);
 }
+
+#[test]
+fn who_stops_sending_data_of_an_aborted_command_holds_nobody_up() {
+    for is_final in [false, true] {
+        let mut bed = Bed::tcp(|_| ());
+        let command = begin(&mut bed, 1, 12_000, 1000, is_final);
+        pull(&mut bed, command.exchange, 0, 12_000);
+        bed.connection.stop_data_out(command.exchange);
+        let events = bed.events();
+        assert!(matches!(
+            events[..],
+            [ChannelEvent::DataOutLost { task: TASK }]
+        ));
+        assert!(bed.sent().is_empty(), "no R2T goes any more");
+        bed.connection.handle_aborted(command.exchange);
+        assert_eq!(bed.connection.exchanges_in_use(), 0);
+        assert_eq!(bed.data.level().in_use_bytes, 0);
+    }
+}
