@@ -241,3 +241,34 @@ fn a_check_that_fails_says_what_was_expected() {
 fn words(line: &str) -> Vec<&str> {
     line.split_whitespace().collect()
 }
+
+#[test]
+fn every_protocol_is_tested_and_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    for (protocol, address) in [("tcp", "127.77.0.1"), ("iser", "127.78.0.1")] {
+        let arguments = format!("selftest --protocol {protocol} --address {address} --output json");
+        let report = json(&srptgt(&folder, &words(&arguments)));
+        assert_eq!(report["passed"], true, "{report:#}");
+        let arguments = format!(
+            "bench --protocol {protocol} --address {address} --seconds 0.1 --sessions 2 --output json"
+        );
+        let report = json(&srptgt(&folder, &words(&arguments)));
+        let measured = report["measured"].as_array().unwrap();
+        assert!(!measured.is_empty());
+        for row in measured {
+            assert!(row["iops"].as_f64().unwrap() > 0.0, "{row:#}");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_was_named_has_a_name_of_its_protocol() {
+    let folder = tempfile::tempdir().unwrap();
+    for (protocol, missing) in [("tcp", "--iqn"), ("iser", "--iqn"), ("srp", "--ioc-guid")] {
+        let arguments = format!("bench --target 127.79.0.1 --protocol {protocol}");
+        let output = srptgt(&folder, &words(&arguments));
+        assert_eq!(output.status.code(), Some(2));
+        let errors = text(&output.stderr);
+        assert!(errors.contains(missing), "{errors}");
+    }
+}

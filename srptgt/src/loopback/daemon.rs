@@ -14,6 +14,7 @@ use transport_srp::TargetPortId;
 use crate::api::client::Client;
 use crate::config::ByteSize;
 use crate::identity::Guid;
+use crate::portal::Protocol;
 
 /// How long it may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -29,6 +30,9 @@ const LUN: &str = "scratch";
 /// Names of the target port; the universal/local bit is set, so that no hardware has them.
 const ID_EXT: u64 = 0x0253_5250_0000_0001;
 const IOC_GUID: u64 = 0x0253_5250_0000_0002;
+
+/// The target's iSCSI name.
+const NAME: &str = "iqn.2026-11.io.srptgt:loopback";
 
 /// A running daemon. It ends, and its folder goes, when this is dropped.
 #[derive(Debug)]
@@ -50,17 +54,24 @@ pub struct Cost {
 }
 
 impl Daemon {
-    /// Starts one that shows an empty LUN of this size, as LUN 0, to the port with this GUID.
+    /// Starts one that shows an empty LUN of this size, as LUN 0, to the port with this GUID and this iSCSI name.
     ///
     /// # Errors
     /// What the machine lacks, or who has the address.
-    pub async fn start(address: SocketAddr, size: ByteSize, guid: Guid) -> anyhow::Result<Self> {
+    pub async fn start(
+        (protocol, address): (Protocol, SocketAddr),
+        size: ByteSize,
+        (guid, iqn): (Guid, &str),
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("srptgt-").tempdir();
         let folder = folder.context(
             "a temporary folder cannot be made; name one that can be written to by TMPDIR=FOLDER",
         )?;
         let config = folder.path().join("srptgt.toml");
-        std::fs::write(&config, configuration(address, size, guid))?;
+        std::fs::write(
+            &config,
+            configuration((protocol, address), size, (guid, iqn)),
+        )?;
         let api = folder.path().join("api.sock");
         let log = folder.path().join("log");
         let child = Command::new(std::env::current_exe()?)
@@ -119,6 +130,11 @@ impl Daemon {
         }
     }
 
+    /// What iSCSI initiators call the target.
+    pub fn name(&self) -> &'static str {
+        NAME
+    }
+
     /// What it has cost so far.
     ///
     /// # Errors
@@ -170,12 +186,16 @@ fn listening(status: &Value) -> anyhow::Result<()> {
     }
 }
 
-fn configuration(address: SocketAddr, size: ByteSize, guid: Guid) -> String {
+fn configuration(
+    (protocol, address): (Protocol, SocketAddr),
+    size: ByteSize,
+    (guid, iqn): (Guid, &str),
+) -> String {
     format!(
-        "[target]\nid_ext = \"0x{ID_EXT:016x}\"\nioc_guid = \"0x{IOC_GUID:016x}\"\n\n\
-         [[portal]]\nprotocol = \"srp\"\nlisten = \"{address}\"\n\n\
+        "[target]\nid_ext = \"0x{ID_EXT:016x}\"\nioc_guid = \"0x{IOC_GUID:016x}\"\niqn = \"{NAME}\"\n\n\
+         [[portal]]\nprotocol = \"{protocol}\"\nlisten = \"{address}\"\n\n\
          [lun.{LUN}]\nram = \"{size}\"\nwrite_cache = true\n\n\
-         [host.initiator]\nguids = [\"{guid}\"]\n\n\
+         [host.initiator]\nguids = [\"{guid}\"]\niqns = [\"{iqn}\"]\n\n\
          [[map]]\nhost = \"initiator\"\nlun = \"{LUN}\"\nnumber = 0\n"
     )
 }
@@ -226,7 +246,8 @@ mod tests {
     fn the_configuration_is_one() {
         let address = "127.0.0.1:5555".parse().expect("address");
         let guid = Guid::new(7).expect("GUID");
-        let text = configuration(address, ByteSize(64 << 20), guid);
+        let host = (guid, "iqn.2026-11.test:a");
+        let text = configuration((Protocol::Tcp, address), ByteSize(64 << 20), host);
         let (config, is_complete) = parse(&text).expect(&text);
         assert_eq!((config.luns.len(), config.maps.len()), (1, 1));
         assert!(!is_complete, "the LUN's names are made at its start");

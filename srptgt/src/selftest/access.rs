@@ -1,7 +1,11 @@
 //! Who gets in, and what several sessions see of each other.
 
+use initiator::iscsi::machine::CloseReason;
 use initiator::machine::LoginError;
 use initiator::{ConnectError, Ended, Lun, Nexus, Scsi};
+
+use transport_iser::login::LoginError::Refused;
+use transport_iser::pdu::LoginStatus;
 
 use super::data::{check_blocks, write_blocks};
 use super::{Failed, Subject, differs, expect};
@@ -27,11 +31,16 @@ pub(super) fn login(subject: &mut Subject) -> Result<String, Failed> {
 pub(super) fn stranger(subject: &mut Subject) -> Result<String, Failed> {
     let stranger = subject.target.stranger;
     let stranger = stranger.ok_or(Failed::Impossible("its access list is not ours"))?;
-    match subject.line.log_in_as(Some(stranger), 9) {
+    match subject.line.log_in_as(stranger, 9) {
         Err(ConnectError::Login {
             error: LoginError::Rejected(reject),
             ..
         }) => Ok(format!("{stranger} is refused: {reject}")),
+        Err(ConnectError::Iscsi(CloseReason::Login(failure)))
+            if failure.error == Refused(LoginStatus::AUTHORIZATION_FAILURE) =>
+        {
+            Ok(format!("a name that is not listed is refused: {failure}"))
+        }
         Err(error) => Err(differs("a login reject", error.to_string())),
         Ok(_) => Err(differs(
             format!("a login reject for {stranger}"),
