@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use bench::PurePath;
 
 fn main() -> Result<()> {
-    let usage = "usage: bench read|write-immediate|write-pulled COMMANDS DEPTH";
+    let usage = "usage: bench srp|iser|tcp-read|write-immediate|write-pulled COMMANDS DEPTH";
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [job, commands, depth] = &arguments[..] else {
         anyhow::bail!(usage);

@@ -4,32 +4,25 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use iobuf::{Arena, Buf, Pool};
+use iobuf::Buf;
 use target_core::backend::{BlockCompletion, BlockOperation, BlockRequest, MediumId};
-use target_core::command::{ChannelId, ExchangeId};
+use target_core::command::ExchangeId;
 use target_core::logical_unit::{Geometry, Identity, LogicalUnit};
-use target_core::port::{Channel as _, ChannelEvent, Transmit};
-use target_core::status::Status;
+use target_core::port::{ChannelEvent, Transmit};
 use target_core::target::{MapEntry, Next, NexusId, Target, TargetLimits, TransportId};
-use transport_srp::layout::{DEFAULT_MAX_IT_IU_LEN, LINUX_IMM_DATA_OFFSET};
-use transport_srp::{Channel, Negotiated, RecvLayout, recv_layout};
 
-use crate::canned::{DATA_BYTES, Job};
-
-const LAYOUT: RecvLayout = recv_layout(DEFAULT_MAX_IT_IU_LEN);
-/// Commands that the initiator may have open.
-const REQUEST_LIMIT: u32 = 128;
-/// Where the status stands in an SRP_RSP (SRP r16a 6.9).
-const RSP_STATUS_OFFSET: usize = 19;
+use crate::end::{DebugChannel, End, Ends, MOST_OUTSTANDING, ends};
+use crate::job::{DATA_BYTES, Job};
 
 /// One channel of one nexus with one logical unit, and the same command again and again.
 #[derive(Debug)]
 pub struct PurePath {
     target: Target,
-    channel: Channel,
+    channel: Box<dyn DebugChannel>,
+    end: Box<dyn End>,
     nexus: NexusId,
-    receive: Pool,
-    message: Vec<u8>,
+    /// What the initiator has sent.
+    arrived: VecDeque<Buf>,
     /// What the back end has done.
     done: VecDeque<BlockCompletion>,
     /// What the NIC has fetched.
@@ -45,30 +38,18 @@ impl PurePath {
     /// # Errors
     /// There is no memory for the buffers, or the command is not answered: then the path itself is wrong.
     pub fn new(job: Job) -> Result<Self> {
-        let data = 0..16 << 20;
-        let receive = data.end..data.end + REQUEST_LIMIT as usize * LAYOUT.slot_len;
-        let messages = receive.end..receive.end + REQUEST_LIMIT as usize * 256;
-        let arena = Arena::new(messages.end)?;
-        let data = Pool::buddy(&arena, data, 1 << 20);
-        let login = Negotiated {
-            request_limit: REQUEST_LIMIT,
-            max_it_iu_len: DEFAULT_MAX_IT_IU_LEN,
-            imm_data_offset: Some(LINUX_IMM_DATA_OFFSET),
-        };
-        let messages = Pool::slots(&arena, messages, 256);
-        let mut target = Target::new(TargetLimits { tasks: 1024 }, data.clone());
-        let initiator = TransportId::Srp {
-            initiator_port_id: [7; 16],
-        };
-        let nexus = nexus(&mut target, initiator);
+        let Ends { data, channel, end } = ends(job)?;
+        let mut target = Target::new(TargetLimits { tasks: 1024 }, data);
+        let nexus = nexus(&mut target, end.transport_id());
+        let most = MOST_OUTSTANDING as usize;
         let mut path = Self {
             target,
-            channel: Channel::new(ChannelId(0), login, messages, data),
+            channel,
+            end,
             nexus,
-            receive: Pool::slots(&arena, receive, LAYOUT.slot_len),
-            message: job.message()?,
-            done: VecDeque::with_capacity(REQUEST_LIMIT as usize),
-            pulled: VecDeque::with_capacity(REQUEST_LIMIT as usize),
+            arrived: VecDeque::with_capacity(most),
+            done: VecDeque::with_capacity(most),
+            pulled: VecDeque::with_capacity(most),
             good: 0,
             moved_bytes: 0,
         };
@@ -79,7 +60,7 @@ impl PurePath {
         Ok(path)
     }
 
-    /// Bytes of commands' data that went to the initiator's memory, came from it, or came with commands.
+    /// Bytes of commands' data that went to the initiator, came from it, or came with commands.
     pub fn moved_bytes(&self) -> u64 {
         self.moved_bytes
     }
@@ -104,35 +85,26 @@ impl PurePath {
         Ok(())
     }
 
-    /// One turn of the loop: so many commands arrive and are answered.
+    /// Turns of the loop: so many commands arrive and are answered.
     fn turn(&mut self, commands: u64) -> Result<()> {
-        for _ in 0..commands {
-            let Some(message) = self.arrived() else {
-                anyhow::bail!("more commands at a time than the request limit, {REQUEST_LIMIT}");
-            };
-            self.channel.handle_recv(message, 0);
-            self.handle_channel_events();
+        ensure!(
+            commands <= u64::from(MOST_OUTSTANDING),
+            "more commands at a time than the initiator may have open, {MOST_OUTSTANDING}"
+        );
+        self.end.send(commands, &mut self.arrived);
+        while !(self.arrived.is_empty() && self.pulled.is_empty()) {
+            while let Some(message) = self.arrived.pop_front() {
+                self.channel.handle_recv(message, 0);
+                self.handle_channel_events();
+            }
+            while let Some((exchange, buf)) = self.pulled.pop_front() {
+                self.channel.handle_pulled(exchange, buf);
+                self.handle_channel_events();
+            }
+            self.settle();
+            self.transmit();
         }
-        self.settle();
-        self.transmit();
-        while let Some((exchange, buf)) = self.pulled.pop_front() {
-            self.channel.handle_pulled(exchange, buf);
-            self.handle_channel_events();
-        }
-        self.settle();
-        self.transmit();
         Ok(())
-    }
-
-    /// The command in a receive buffer, as the NIC writes it.
-    fn arrived(&mut self) -> Option<Buf> {
-        let mut message = self.receive.take(LAYOUT.slot_len)?;
-        let fits = message.set_window(LAYOUT.window_start, self.message.len());
-        debug_assert!(fits, "the layout is for messages of this length");
-        // Writing data is the NIC's work, not the path's.
-        let head = self.message.len().min(usize::from(LINUX_IMM_DATA_OFFSET));
-        message[..head].copy_from_slice(&self.message[..head]);
-        Some(message)
     }
 
     fn handle_channel_events(&mut self) {
@@ -143,7 +115,10 @@ impl PurePath {
                     self.moved_bytes += immediate as u64;
                     self.target.submit(self.nexus, command);
                 }
-                ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
+                ChannelEvent::DataOut { task, buf } => {
+                    self.moved_bytes += buf.len() as u64;
+                    self.target.data_out_ready(task, buf);
+                }
                 ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
                 ChannelEvent::Recycle(buf) => drop(buf),
                 // None of them comes from the canned messages; a path that made one would answer no command.
@@ -196,24 +171,19 @@ impl PurePath {
     /// Drops what would be posted, as its completion would.
     fn transmit(&mut self) {
         while let Some(transmit) = self.channel.poll_transmit() {
+            self.good += self.end.receive(&transmit, &mut self.arrived);
             match transmit {
-                Transmit::Respond { data, message, .. } => {
-                    self.good += u64::from(message[RSP_STATUS_OFFSET] == Status::GOOD.0);
+                Transmit::Respond { data, .. } | Transmit::Stream { data, .. } => {
                     self.moved_bytes += data.as_deref().map_or(0, <[u8]>::len) as u64;
                 }
-                // SRP has no byte stream.
-                Transmit::Stream { .. } => {}
-                Transmit::Pull { exchange, buf, .. } => {
-                    self.moved_bytes += buf.len() as u64;
-                    self.pulled.push_back((exchange, buf));
-                }
+                Transmit::Pull { exchange, buf, .. } => self.pulled.push_back((exchange, buf)),
             }
         }
     }
 }
 
 /// A back end that is done at once and keeps nothing.
-pub(crate) fn done(request: BlockRequest) -> BlockCompletion {
+fn done(request: BlockRequest) -> BlockCompletion {
     let buf = match request.operation {
         BlockOperation::Read { buf, .. } | BlockOperation::Write { buf, .. } => Some(buf),
         BlockOperation::Flush
@@ -228,7 +198,7 @@ pub(crate) fn done(request: BlockRequest) -> BlockCompletion {
 }
 
 /// A nexus that sees one logical unit of 1 MiB.
-pub(crate) fn nexus(target: &mut Target, initiator: TransportId) -> NexusId {
+fn nexus(target: &mut Target, transport_id: TransportId) -> NexusId {
     let identity = Identity {
         name: "bench".to_owned(),
         serial: "bench".to_owned(),
@@ -247,7 +217,7 @@ pub(crate) fn nexus(target: &mut Target, initiator: TransportId) -> NexusId {
     };
     let unit = Arc::new(LogicalUnit::new(identity, geometry, 2048));
     let lu = target.lu_add(unit, MediumId(0));
-    let nexus = target.nexus_open(initiator);
+    let nexus = target.nexus_open(transport_id);
     let entry = MapEntry {
         number: 0,
         lu,

@@ -10,10 +10,28 @@ use serde::{Deserialize, Serialize};
 /// Instructions of two runs are subtracted, so that the start of the program does not count.
 const COMMANDS: [u32; 2] = [1_000, 3_000];
 const DEPTHS: [u32; 2] = [1, 32];
-const JOBS: [Job; 3] = [
-    ("read", "4 KiB READ", Some(900)),
-    ("write-immediate", "4 KiB WRITE, immediate data", None),
-    ("write-pulled", "4 KiB WRITE, data fetched", None),
+const JOBS: [Job; 9] = [
+    ("srp-read", "SRP, 4 KiB READ", Some(900)),
+    (
+        "srp-write-immediate",
+        "SRP, 4 KiB WRITE, immediate data",
+        None,
+    ),
+    ("srp-write-pulled", "SRP, 4 KiB WRITE, data fetched", None),
+    ("iser-read", "iSER, 4 KiB READ", Some(900)),
+    (
+        "iser-write-immediate",
+        "iSER, 4 KiB WRITE, immediate data",
+        None,
+    ),
+    ("iser-write-pulled", "iSER, 4 KiB WRITE, data fetched", None),
+    ("tcp-read", "iSCSI/TCP, 4 KiB READ", Some(1800)),
+    (
+        "tcp-write-immediate",
+        "iSCSI/TCP, 4 KiB WRITE, immediate data",
+        None,
+    ),
+    ("tcp-write-pulled", "iSCSI/TCP, 4 KiB WRITE, R2T", None),
 ];
 
 /// Name on the program's command line, title, and the instructions that are aimed at.
