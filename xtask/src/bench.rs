@@ -4,10 +4,11 @@
 //! setup repeats. What the guest does is in `bench/*.sh`; this room boots it ([`guest`], [`kernel`]), says what to
 //! run ([`jobs`]) and turns what it left behind into a table ([`figures`], [`results`], [`table`]). Beside it the user
 //! instructions of the pure path are counted on the host ([`pure_path`]), and SRP over the soft fabric is measured
-//! there ([`native`]).
+//! there ([`native`]), and iSCSI over TCP beside another target in user space ([`iscsi`]).
 
 mod figures;
 mod guest;
+mod iscsi;
 mod jobs;
 mod kernel;
 mod native;
@@ -27,6 +28,7 @@ use clap::Args;
 
 use crate::repository::{self, output_of, run};
 use guest::Guest;
+use iscsi::{Iscsi, Programs};
 use kernel::Kernel;
 use native::Native;
 use results::{BASELINE, ROUND, Results, TRACED};
@@ -45,7 +47,7 @@ pub(crate) struct Bench {
     /// Only the kernel's target, twice: how well the setup repeats; not kept as the latest either
     #[arg(long, conflicts_with_all = ["update_readme", "last"])]
     baseline: bool,
-    /// Only what runs natively: SRP over the soft fabric on loopback; the rest stays as it was kept
+    /// Only what runs natively, SRP over the soft fabric and iSCSI over TCP on loopback; the rest stays as it was kept
     #[arg(long, conflicts_with_all = ["last", "quick", "baseline"])]
     native: bool,
     /// Fetch a newer kernel for the guest first
@@ -71,9 +73,10 @@ impl Bench {
             false => self.measure()?,
         };
         if !(self.last || self.quick || self.baseline) {
-            Native::measure(&build("srptgt")?, &now()?)?.keep()?;
+            measure_natively()?;
         }
-        let table = table::markdown(&results, Native::kept()?.as_ref());
+        let (native, iscsi) = (Native::kept()?, Iscsi::kept()?);
+        let table = table::markdown(&results, native.as_ref(), iscsi.as_ref());
         if !(self.quick || self.baseline) {
             keep_table(&table)?;
         }
@@ -152,6 +155,18 @@ impl Bench {
     }
 }
 
+fn measure_natively() -> Result<()> {
+    repository::install_packages(&PACKAGES)?;
+    let (srptgt, date) = (build("srptgt")?, now()?);
+    Native::measure(&srptgt, &date)?.keep()?;
+    let programs = Programs {
+        srptgt,
+        idle_sessions: build_example("initiator", "idle_sessions")?,
+    };
+    let folder = output_folder()?.join(&date).join("iscsi");
+    Iscsi::measure(&programs, &folder, &date)?.keep()
+}
+
 /// The folder of cargo's output, two above this program.
 fn output_folder() -> Result<PathBuf> {
     let program = env::current_exe()?;
@@ -166,6 +181,21 @@ fn build(package: &str) -> Result<PathBuf> {
     let arguments = ["build", "--quiet", "--release", "--package", package];
     run(repository::command("cargo", &arguments))?;
     Ok(output_folder()?.with_file_name("release").join(package))
+}
+
+/// Makes an example of a package; one that is not measured itself.
+fn build_example(package: &str, example: &str) -> Result<PathBuf> {
+    let arguments = [
+        "build",
+        "--quiet",
+        "--package",
+        package,
+        "--example",
+        example,
+    ];
+    run(repository::command("cargo", &arguments))?;
+    let folder = output_folder()?.with_file_name("debug").join("examples");
+    Ok(folder.join(example))
 }
 
 fn keep(results: &Results) -> Result<()> {

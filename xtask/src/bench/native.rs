@@ -52,6 +52,16 @@ pub(super) struct Machine {
     pub(super) kernel: String,
 }
 
+impl Machine {
+    /// The one that this runs on.
+    pub(super) fn here() -> Result<Self> {
+        Ok(Self {
+            cores: thread::available_parallelism()?.into(),
+            kernel: kernel()?,
+        })
+    }
+}
+
 /// A line of `srptgt bench`, as it prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct NativeJob {
@@ -93,10 +103,7 @@ impl Native {
         Ok(Self {
             date: date.to_owned(),
             commit: commit()?,
-            machine: Machine {
-                cores: thread::available_parallelism()?.into(),
-                kernel: kernel()?,
-            },
+            machine: Machine::here()?,
             rounds: ROUNDS,
             jobs,
         })

@@ -62,7 +62,7 @@ pub(super) fn traced(round: &Path, job: &Job) -> Result<Option<f64>> {
 }
 
 /// The calls in the last line of strace's summary: percent, seconds, microseconds, calls, perhaps errors, `total`.
-fn total(summary: &str) -> Option<u64> {
+pub(super) fn total(summary: &str) -> Option<u64> {
     let line = summary.lines().find(|line| line.ends_with(" total"))?;
     line.split_whitespace().nth(3)?.parse().ok()
 }

@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
+use super::iscsi::{Compared, Figures, Iscsi};
 use super::native::{Native, NativeJob};
 use super::results::{JobResult, Results};
 
@@ -28,20 +29,38 @@ const NATIVE_HEADER: [&str; 8] = [
     "syscalls per I/O",
 ];
 
+const ISCSI_HEADER: [&str; 10] = [
+    "Job",
+    "srptgt",
+    "tgt",
+    "srptgt : tgt",
+    "aim",
+    "CPU, µs per I/O",
+    "tgt's",
+    "srptgt : tgt",
+    "syscalls per I/O (by strace)",
+    "tgt's",
+];
+
 /// The tables, and below each what the figures are and the reason for each one that is missing.
-pub(super) fn markdown(results: &Results, native: Option<&Native>) -> String {
+pub(super) fn markdown(
+    results: &Results,
+    native: Option<&Native>,
+    iscsi: Option<&Iscsi>,
+) -> String {
     let table = aligned(HEADER, results.jobs.iter().map(cells));
     format!(
         "{table}\n\n\
          A microsecond is a thousand instructions of initiator, soft RDMA and target together; latency is divided by \
          the depth. A/A spread: the kernel's target measured before and after srptgt. System calls are the daemon's, \
-         by its own counters and, where all were traced, by strace. Kernel: {}; srptgt: {}; {}.\n{}{}{}",
+         by its own counters and, where all were traced, by strace. Kernel: {}; srptgt: {}; {}.\n{}{}{}{}",
         results.kernel,
         results.commit,
         results.date,
         failures(results),
         pure_path(results),
-        native.map(soft_fabric).unwrap_or_default()
+        native.map(soft_fabric).unwrap_or_default(),
+        iscsi.map(beside_tgt).unwrap_or_default()
     )
 }
 
@@ -72,7 +91,7 @@ fn pure_path(results: &Results) -> String {
     });
     format!(
         "\n{}\n\n\
-         The pure path: SRP and SCSI code over a back end that does nothing, without system calls, counted by \
+         The pure path: the transport's and SCSI code over a back end that does nothing, without system calls, counted by \
          callgrind. No command allocates (a test).\n",
         aligned(PURE_HEADER, rows)
     )
@@ -108,6 +127,67 @@ fn native_cells(job: &NativeJob) -> [String; 8] {
         optional(job.target_cpu_us, 1),
         optional(job.target_system_calls, 2),
     ]
+}
+
+fn beside_tgt(iscsi: &Iscsi) -> String {
+    format!(
+        "\n{}\n\n{}\n\
+         iSCSI over TCP on loopback, beside another target in user space: {}. srptgt's LUN is its own memory. Client of \
+         both: {}. The two take turns in each of {} rounds, a ratio is one of the same round, and each figure is the \
+         median; the machine was at work for others at the same time, so only ratios say much. CPU time is that of the \
+         whole process. System calls: srptgt's by its own counters, and of all threads by strace in a pass of their own. \
+         {} cores, Linux {}; srptgt: {}; {}.\n",
+        aligned(ISCSI_HEADER, iscsi.jobs.iter().map(iscsi_cells)),
+        idle_costs(iscsi),
+        iscsi.tgt,
+        iscsi.client,
+        iscsi.rounds,
+        iscsi.machine.cores,
+        iscsi.machine.kernel,
+        iscsi.commit,
+        iscsi.date
+    )
+}
+
+fn iscsi_cells(job: &Compared) -> [String; 10] {
+    let (srptgt, tgt) = (&job.srptgt, &job.tgt);
+    let calls = match srptgt.own_system_calls {
+        Some(own) => format!("{own:.2} ({:.2})", srptgt.system_calls),
+        None => format!("({:.2})", srptgt.system_calls),
+    };
+    [
+        job.title.clone(),
+        speed(job, srptgt),
+        speed(job, tgt),
+        format!("{:.2}", job.speed),
+        job.speed_aim
+            .map_or("–".to_owned(), |aim| format!("{aim:.1}")),
+        format!("{:.1}", srptgt.cpu_us),
+        format!("{:.1}", tgt.cpu_us),
+        format!("{:.2}", job.cpu),
+        calls,
+        format!("({:.1})", tgt.system_calls),
+    ]
+}
+
+/// Small blocks are counted, large ones weighed.
+fn speed(job: &Compared, figures: &Figures) -> String {
+    match job.block_bytes {
+        ..65536 => format!("{:.1} K IOPS", figures.iops / 1e3),
+        bytes => format!("{:.0} MB/s", figures.iops * f64::from(bytes) / 1e6),
+    }
+}
+
+/// What idle sessions add to the cost of a busy one.
+fn idle_costs(iscsi: &Iscsi) -> String {
+    let costs = iscsi.jobs.iter().filter_map(|job| {
+        let (srptgt, tgt) = (job.srptgt.idle_cost?, job.tgt.idle_cost?);
+        Some(format!(
+            "{}: an I/O costs srptgt {srptgt:.2} times the CPU time that it costs without them, and tgt {tgt:.2} times.\n",
+            job.title
+        ))
+    });
+    costs.collect()
 }
 
 fn cells(job: &JobResult) -> [String; 7] {
@@ -161,12 +241,12 @@ fn failures(results: &Results) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::native;
     use crate::bench::results::tests::sample;
+    use crate::bench::{iscsi, native};
 
     #[test]
     fn a_row_has_both_figures_their_ratio_and_the_aim() {
-        let text = markdown(&sample(), None);
+        let text = markdown(&sample(), None, None);
         let row = text.lines().find(|line| line.contains("depth 1 ")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(
@@ -185,7 +265,7 @@ mod tests {
 
     #[test]
     fn the_pure_path_has_a_table_of_its_own() {
-        let text = markdown(&sample(), None);
+        let text = markdown(&sample(), None, None);
         let row = text.lines().find(|line| line.contains("READ")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells, ["4 KiB READ", "32", "812", "900"]);
@@ -193,7 +273,7 @@ mod tests {
 
     #[test]
     fn the_soft_fabric_has_a_table_when_it_was_measured() {
-        let text = markdown(&sample(), Some(&native::tests::sample()));
+        let text = markdown(&sample(), Some(&native::tests::sample()), None);
         let row = text.lines().find(|line| line.contains("20000")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let expected = [
@@ -208,12 +288,33 @@ mod tests {
         ];
         assert_eq!(cells, expected);
         assert!(text.contains(" 100 K IOPS |"), "{text}");
-        assert!(!markdown(&sample(), None).contains("soft fabric"));
+        assert!(!markdown(&sample(), None, None).contains("soft fabric"));
+    }
+
+    #[test]
+    fn another_target_stands_beside_srptgt() {
+        let text = markdown(&sample(), None, Some(&iscsi::tests::kept()));
+        let row = text.lines().find(|line| line.contains("30.0 K")).unwrap();
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let expected = [
+            "4 KiB read, depth 32",
+            "30.0 K IOPS",
+            "10.0 K IOPS",
+            "3.00",
+            "2.5",
+            "10.0",
+            "40.0",
+            "0.25",
+            "0.30 (0.40)",
+            "(16.7)",
+        ];
+        assert_eq!(cells, expected);
+        assert!(text.contains("srptgt 1.01 times"), "{text}");
     }
 
     #[test]
     fn a_job_that_failed_says_so_and_why() {
-        let text = markdown(&sample(), None);
+        let text = markdown(&sample(), None, None);
         let row = text.lines().find(|line| line.contains("1 MiB")).unwrap();
         assert!(row.contains("failed"), "{row}");
         assert!(
