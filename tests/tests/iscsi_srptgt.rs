@@ -2,16 +2,18 @@
 //! natively over the soft fabric.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use initiator::iscsi::machine::{CloseReason, LoginOptions, TaskFunction};
-use initiator::iscsi::{ConnectOptions, Session};
-use initiator::{ConnectError, ExecuteError, Lun, Scsi};
+use initiator::iscsi::{ConnectOptions, RawStream, RawStreamState, Session};
+use initiator::{ConnectError, ExecuteError, Lun, RawLogin, RawReceived, Scsi};
 use rdma::Fabric;
 use target_core::sense::AdditionalSense;
 use tests::bed::{Bed, Peer};
 use tests::on_both_beds;
 use tests::srptgt::Srptgt;
 use tests::sweep::Sweep;
+use transport_iser::iser::CmHeader;
 use transport_iser::login::{Datamover, Digest, LoginError};
 use transport_iser::pdu::{LoginStatus, TaskManagementCode, TaskManagementResult};
 
@@ -20,6 +22,7 @@ on_both_beds!(
     data_over_iser,
     sessions_and_tasks,
     strangers_are_refused,
+    what_is_no_pdu_ends_its_connection_alone,
 );
 
 const INITIATOR: &str = "iqn.2026-11.test.initiator:own";
@@ -204,6 +207,39 @@ fn strangers_are_refused(bed: &Bed) {
         options.login.identity.target_name = Some("iqn.2026-11.test:other".to_owned());
         assert_eq!(refusal(&bench, &options), LoginStatus::NOT_FOUND);
     }
+}
+
+/// A busy machine may take this long to end a connection.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn what_is_no_pdu_ends_its_connection_alone(bed: &Bed) {
+    let bench = Bench::new(bed);
+    let options = bench.options(Datamover::Tcp);
+    let mut honest = bench.log_in(&options);
+    for garbage in [[0xff; 48], [0; 48], [0x05; 48]] {
+        let stream = RawStream::connect(bench.address(Datamover::Tcp), PATIENCE);
+        let mut stream = stream.expect("a connection");
+        // The target may end the connection before it has read all.
+        stream.send(&garbage.repeat(20), PATIENCE);
+        let state = stream.receive(usize::MAX, PATIENCE);
+        assert_eq!(state, RawStreamState::Disconnected, "{garbage:x?}");
+
+        let address = bench.address(Datamover::Iser);
+        let header = CmHeader::default().encode();
+        let login = RawLogin::attempt_on(&bench.fabric, address, &header, 20_000);
+        let Ok(RawLogin::Accepted(mut channel)) = login else {
+            panic!("{login:?}");
+        };
+        channel.send(&garbage).expect("a message");
+        // A reject, or a refused login, may come before the end.
+        while let came = channel.receive(PATIENCE).expect("RDMA")
+            && came != RawReceived::Disconnected
+        {
+            assert_ne!(came, RawReceived::Nothing, "{garbage:x?}");
+        }
+    }
+    verify_blocks(&mut honest);
+    honest.logout();
 }
 
 #[track_caller]
