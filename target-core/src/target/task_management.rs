@@ -122,7 +122,8 @@ impl Target {
             .collect()
     }
 
-    /// What the other nexuses are told (SAM-5).
+    /// What initiators are told (SAM-5 6.2): of cleared commands those whose commands they were, of a reset everybody, also
+    /// whoever asked for it.
     fn establish_attentions(
         &mut self,
         nexus: NexusId,
@@ -140,10 +141,8 @@ impl Target {
                 }
             }
             Function::LogicalUnitReset => {
-                for (handle, other) in self.nexuses.iter_mut() {
-                    if NexusId(handle) != nexus {
-                        other.establish(lu, UnitAttention::BusDeviceReset);
-                    }
+                for (_, nexus) in self.nexuses.iter_mut() {
+                    nexus.establish(lu, UnitAttention::BusDeviceReset);
                 }
                 if let Some(unit) = self.units.get(lu.0) {
                     unit.lu.reservation.clear();

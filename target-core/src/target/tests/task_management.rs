@@ -226,13 +226,14 @@ fn clear_task_set_tells_those_who_lost_a_command() {
 }
 
 #[test]
-fn logical_unit_reset_tells_the_others_and_ends_the_reservation() {
+fn logical_unit_reset_tells_everybody_and_ends_the_reservation() {
     let mut bench = Bench::new();
     bench.run(bench.a, Io::new(&[0x16, 0, 0, 0, 0, 0]));
     bench.manage(bench.b, LogicalUnitReset);
-    assert_eq!(bench.run(bench.b, Io::read(0, 1)).line, "GOOD");
-    assert_eq!(bench.run(bench.a, Io::read(0, 1)).line, "6/2903");
-    assert_eq!(bench.run(bench.a, Io::read(0, 1)).line, "GOOD");
+    for nexus in [bench.b, bench.a] {
+        assert_eq!(bench.run(nexus, Io::read(0, 1)).line, "6/2903");
+        assert_eq!(bench.run(nexus, Io::read(0, 1)).line, "GOOD");
+    }
 }
 
 #[test]
