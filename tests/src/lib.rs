@@ -17,6 +17,7 @@ pub mod endpoint;
 pub mod fio;
 pub mod ib_srp;
 pub mod kernel_log;
+pub mod libiscsi;
 pub mod lio;
 pub mod rping;
 pub mod rxe;

@@ -291,6 +291,16 @@ impl Srptgt {
         assert!(status.success(), "the daemon ended with {status}");
     }
 
+    /// Whether the daemon that was started last has not ended.
+    ///
+    /// # Panics
+    ///
+    /// Nobody can say.
+    pub fn is_running(&mut self) -> bool {
+        let ended = self.daemon.try_wait().expect("the daemon's state");
+        ended.is_none()
+    }
+
     /// Starts the daemon again, on the configuration that it left.
     ///
     /// # Panics
