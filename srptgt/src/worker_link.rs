@@ -22,7 +22,7 @@ use crate::portal::{Endpoint, Portal};
 mod report;
 
 pub(crate) use report::unix_ms;
-pub use report::{Counters, LatencyMicros, SessionChannel, SessionInfo, SessionLun};
+pub use report::{Counters, IscsiValues, LatencyMicros, SessionChannel, SessionInfo, SessionLun};
 
 /// Longest transfer of one command, in bytes; the worker's data pool has room for several.
 pub const MAX_TRANSFER_BYTES: u32 = 4 << 20;

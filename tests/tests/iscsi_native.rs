@@ -160,6 +160,12 @@ fn digests_guard_what_goes_over_tcp() {
         let agreed = session.agreed().expect("a live session");
         assert_eq!(agreed.header_digest, Digest::Crc32c);
         assert_eq!(agreed.data_digest, Digest::Crc32c);
+        let agreed_burst = agreed.max_burst_length;
+        let listed = target.sessions();
+        let values = &listed[0]["channels"][0]["iscsi"];
+        assert_eq!(values["header_digest"], true, "{listed:?}");
+        assert_eq!(values["data_digest"], true, "{listed:?}");
+        assert_eq!(values["max_burst_bytes"], agreed_burst, "{listed:?}");
         sweep(9).verify(&mut session);
         session.logout();
         target.wait_until_empty();

@@ -1,8 +1,9 @@
 //! What the control plane is told: sessions and counters.
 
 use target_core::target::NexusId;
+use transport_iser::login::{Digest, Negotiated};
 
-use crate::worker_link::{Counters, SessionChannel, SessionInfo, SessionLun};
+use crate::worker_link::{Counters, IscsiValues, SessionChannel, SessionInfo, SessionLun};
 
 use super::Worker;
 use super::connection::{Connection, Progress};
@@ -179,5 +180,22 @@ fn report_channel(connection: &Connection) -> SessionChannel {
         request_limit,
         in_flight: connection.in_flight,
         immediate_data,
+        iscsi: match &connection.progress {
+            Progress::Iscsi(negotiated) => Some(iscsi_values(negotiated)),
+            Progress::LoggingIn(_) | Progress::Srp(_) => None,
+        },
+    }
+}
+
+fn iscsi_values(negotiated: &Negotiated) -> IscsiValues {
+    IscsiValues {
+        tsih: negotiated.tsih,
+        header_digest: negotiated.header_digest == Digest::Crc32c,
+        data_digest: negotiated.data_digest == Digest::Crc32c,
+        initial_r2t: negotiated.initial_r2t,
+        max_xmit_data_segment_bytes: negotiated.max_xmit_data_segment_length,
+        max_burst_bytes: negotiated.max_burst_length,
+        first_burst_bytes: negotiated.first_burst_length,
+        max_outstanding_r2t: negotiated.max_outstanding_r2t,
     }
 }

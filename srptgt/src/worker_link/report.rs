@@ -44,6 +44,30 @@ pub struct SessionChannel {
     pub in_flight: u32,
     /// Immediate data was agreed.
     pub immediate_data: bool,
+    /// What else an iSCSI login agreed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iscsi: Option<IscsiValues>,
+}
+
+/// What an iSCSI login agreed on (RFC 7143 clause 13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct IscsiValues {
+    /// TSIH of the session.
+    pub tsih: u16,
+    /// CRC32C over headers.
+    pub header_digest: bool,
+    /// CRC32C over data.
+    pub data_digest: bool,
+    /// No data before an R2T, immediate data aside.
+    pub initial_r2t: bool,
+    /// Longest data segment that goes to the initiator, in bytes.
+    pub max_xmit_data_segment_bytes: u32,
+    /// Longest sequence of data, in bytes.
+    pub max_burst_bytes: u32,
+    /// Most data before the first R2T, in bytes.
+    pub first_burst_bytes: u32,
+    /// R2Ts of one command at a time.
+    pub max_outstanding_r2t: u16,
 }
 
 /// A logical unit's traffic in a session.

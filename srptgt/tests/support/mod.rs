@@ -348,6 +348,7 @@ pub(crate) fn session(session_id: u64) -> SessionInfo {
             request_limit: 64,
             in_flight: 3,
             immediate_data: true,
+            iscsi: None,
         }],
         luns: vec![SessionLun {
             number: 0,
