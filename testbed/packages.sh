@@ -34,5 +34,22 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "Installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
+
+# Tests start these daemons themselves: this machine is to get the programs, not another target on its port 3260.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+fi
 apt-get -q update
 apt-get -q $(echo "$install" | cut -d' ' -f2-)
+for package in $missing; do
+    case $package in
+        tgt) services=tgt.service ;;
+        open-iscsi) services="open-iscsi.service iscsid.service iscsid.socket" ;;
+        multipath-tools) services="multipathd.service multipathd.socket" ;;
+        *) continue ;;
+    esac
+    ! command -v systemctl > /dev/null || systemctl --quiet disable $services 2> /dev/null || true
+done
