@@ -19,6 +19,9 @@ const SECRET: &[u8] = b"the initiator's own secret";
 const CHALLENGE: [u8; CHALLENGE_BYTES] = [0x3c; CHALLENGE_BYTES];
 const IDENTIFIER: u8 = 17;
 
+/// MaxBurstLength in bytes when it is not negotiated (RFC 7143 13.13).
+const DEFAULT_MAX_BURST_LENGTH: u32 = 262_144;
+
 const ISER: u8 = 0x01;
 const CHAP: u8 = 0x02;
 const MUTUAL: u8 = 0x04;
@@ -307,7 +310,9 @@ fn check_session(negotiated: &Negotiated, limits: &LoginLimits) {
     assert!(segment.contains(&negotiated.max_burst_length));
     assert!(negotiated.first_burst_length <= negotiated.max_burst_length);
     let is_normal = negotiated.identity.session_type == SessionType::Normal;
-    assert!(negotiated.max_burst_length <= limits.max_burst_length || !is_normal);
+    // A value that was rejected leaves the default, with which the target can live.
+    let max_burst_length = limits.max_burst_length.max(DEFAULT_MAX_BURST_LENGTH);
+    assert!(negotiated.max_burst_length <= max_burst_length || !is_normal);
     assert!(limits.immediate_data || !negotiated.immediate_data || !is_normal);
     assert!((1..=limits.max_outstanding_r2t).contains(&negotiated.max_outstanding_r2t));
     assert!(negotiated.default_time2wait <= 3600 && negotiated.default_time2retain <= 3600);
