@@ -226,6 +226,7 @@ impl Worker {
         let more = full
             || self.cm_ready
             || self.arm() && self.work() > 0
+            || self.target.has_next()
             || self.fabric.is_busy()
             || self.requests.has_ended();
         let wait = if more {

@@ -219,6 +219,12 @@ impl Target {
         self.out.pop_front().map(|queued| queued.next)
     }
 
+    /// True when [`Target::poll_next`] has something: who is about to sleep asks.
+    #[inline]
+    pub fn has_next(&self) -> bool {
+        !self.out.is_empty()
+    }
+
     /// True while a command waits for a data buffer: tell [`Target::handle_buffers_freed`] when some come back.
     #[inline]
     pub fn waits_for_buffer(&self) -> bool {

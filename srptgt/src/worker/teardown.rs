@@ -217,6 +217,8 @@ impl Worker {
                 Phase::Draining { until } => {
                     if self.now >= until || self.is_drained(number) {
                         self.connections.remove(number);
+                        // It may have held answers that were never sent, with their data.
+                        self.target.handle_buffers_freed();
                         continue;
                     }
                 }
