@@ -71,3 +71,11 @@ fn a_reset_on_another_channel_overtakes_a_write() {
 fn a_refused_abort_ends_nothing() {
     told(261_409_996_899);
 }
+
+/// Packets that overtook each other made the target wait for acknowledges six times, with the only data buffer in use:
+/// the commands behind it were long at the target, though each had its turn.
+#[test]
+fn late_packets_hold_up_who_waits_for_the_only_buffer() {
+    let corners = BTreeMap::from_iter(told(622_494_827_451).corners);
+    assert!(corners["waits for a buffer"] > 0);
+}

@@ -45,6 +45,7 @@ impl Checkers {
     pub(crate) fn look(&mut self, view: &View<'_>) {
         self.liveness.look(view);
         bounds::look(view);
+        buffers::look(view);
         credits::look(view);
     }
 

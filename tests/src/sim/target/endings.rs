@@ -39,7 +39,9 @@ impl TargetSide {
         }
     }
 
-    pub(super) fn tend_endings(&mut self, now_us: u64) {
+    /// True when a connection has ended, and what it held is free.
+    pub(super) fn tend_endings(&mut self, now_us: u64) -> bool {
+        let mut ended = false;
         let links: Vec<_> = self.connections.keys().copied().collect();
         for link in links {
             let connection = &self.connections[&link];
@@ -57,10 +59,12 @@ impl TargetSide {
                     self.past[2] += counters.credit_requests;
                     self.node.destroy_queue_pair(connection.qp);
                     self.connections.remove(&link);
+                    ended = true;
                 }
                 _ => {}
             }
         }
+        ended
     }
 
     pub(super) fn tend_times(&mut self, now_us: u64) {

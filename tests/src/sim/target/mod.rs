@@ -163,17 +163,17 @@ impl TargetSide {
         self.tend_times(now_us);
         loop {
             let mut moved = self.run_events(now_us);
-            moved |= self.run_completions(now_us);
-            if self.target.waits_for_buffer() {
+            if self.run_completions(now_us) {
                 self.target.handle_buffers_freed();
+                moved = true;
             }
             moved |= self.settle();
             moved |= self.transmit();
+            moved |= self.tend_endings(now_us);
             if !moved {
                 break;
             }
         }
-        self.tend_endings(now_us);
     }
 
     fn run_events(&mut self, now_us: u64) -> bool {
