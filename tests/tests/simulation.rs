@@ -79,3 +79,16 @@ fn late_packets_hold_up_who_waits_for_the_only_buffer() {
     let corners = BTreeMap::from_iter(told(622_494_827_451).corners);
     assert!(corners["waits for a buffer"] > 0);
 }
+
+/// The table of a command's segments came in the moment in which its connection ended: the command was let in though its
+/// initiator had given it up.
+#[test]
+fn a_command_whose_connection_has_ended_is_not_let_in() {
+    told(926_853_620_004);
+}
+
+/// Answers that were never sent kept their data until their connection was gone, and then nobody told who waited.
+#[test]
+fn buffers_of_a_connection_that_ends_go_to_who_waits() {
+    told(416_932_275_969);
+}

@@ -143,6 +143,10 @@ impl Worker {
             && let Some(event) = connection.machine.poll_event()
         {
             match (event, connection.member) {
+                // Its table came just before the end, and its initiator may have sent it again by another channel: it
+                // must not be carried out.
+                (ChannelEvent::Command(_) | ChannelEvent::TaskManagement(_), _)
+                    if connection.phase != Phase::Live => {}
                 (ChannelEvent::Command(command), Some(Member { nexus, .. })) => {
                     connection.command_started(command.exchange, self.now);
                     self.target.submit(nexus, command);

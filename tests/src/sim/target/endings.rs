@@ -39,7 +39,7 @@ impl TargetSide {
         }
     }
 
-    /// True when a connection has ended, and what it held is free.
+    /// True when a connection has ended, and others may go on.
     pub(super) fn tend_endings(&mut self, now_us: u64) -> bool {
         let mut ended = false;
         let links: Vec<_> = self.connections.keys().copied().collect();
@@ -59,6 +59,8 @@ impl TargetSide {
                     self.past[2] += counters.credit_requests;
                     self.node.destroy_queue_pair(connection.qp);
                     self.connections.remove(&link);
+                    // It may have held answers that were never sent, with their data.
+                    self.target.handle_buffers_freed();
                     ended = true;
                 }
                 _ => {}

@@ -90,6 +90,8 @@ impl TargetSide {
         {
             let nexus = connection.nexus;
             match event {
+                ChannelEvent::Command(_) | ChannelEvent::TaskManagement(_)
+                    if connection.phase != Phase::Live => {}
                 ChannelEvent::Command(command) => {
                     self.journal.write(Entry::Arrived {
                         link,
