@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use iobuf::Buf;
 use rdma::{Error, Fabric, WorkCompletion, WorkKind};
-use transport_iser::iser::{CmHeader, HEADER_BYTES, Header, MessageType, Stag};
-use transport_iser::pdu::{BHS_BYTES, Bhs, Lengths, Opcode, ScsiCommand};
+use transport_iser::iser::{CmHeader, HEADER_BYTES};
+use transport_iser::pdu::BHS_BYTES;
 
-use super::machine::{ProtocolError, Segment, Transmit};
+use super::machine::{Segment, Transmit};
 use super::memory::Memory;
+use super::message::header;
 use super::options::ConnectOptions;
 use crate::error::ConnectError;
 use crate::fabric::cm::{CmEvents, Patience, Verdict, connection_of, is_end};
@@ -90,7 +91,8 @@ impl Connection {
         let Some(mut message) = self.message.take() else {
             return false;
         };
-        let header = header(transmit, memory.as_deref());
+        let segment = memory.as_deref().and_then(Memory::segment);
+        let header = header(&transmit.header, transmit.unasked, segment);
         let fixed = [&header.encode()[..], &transmit.header, &transmit.ahs].concat();
         let len = fixed.len() + transmit.segment.len() as usize;
         let Some((head, data)) = message
@@ -180,48 +182,6 @@ impl Connection {
     pub(super) fn close(&mut self) {
         self.link.close();
     }
-}
-
-/// The PDU in a message: header and data segment.
-pub(super) fn split(message: &[u8]) -> Result<(&Bhs, &[u8]), ProtocolError> {
-    let wrong = ProtocolError::Iser(message.len());
-    let (header, rest) = Header::parse(message)?;
-    if header.kind != MessageType::Control {
-        return Err(wrong);
-    }
-    let Some((bhs, rest)) = rest.split_first_chunk::<BHS_BYTES>() else {
-        return Err(wrong);
-    };
-    let lengths = Lengths::of(bhs);
-    let begin = lengths.ahs as usize;
-    match rest.get(begin..begin + lengths.data as usize) {
-        Some(data) => Ok((bhs, data)),
-        None => Err(wrong),
-    }
-}
-
-/// The iSER header: of a command, with the memory that the target needs.
-fn header(transmit: &Transmit, memory: Option<&Memory>) -> Header {
-    let mut header = Header::CONTROL;
-    if Opcode::of(&transmit.header) != Opcode::SCSI_COMMAND {
-        return header;
-    }
-    let command = ScsiCommand::parse(&transmit.header);
-    let (Ok(command), Some(segment)) = (command, memory.and_then(Memory::segment)) else {
-        return header;
-    };
-    let stag = |skipped: u32| Stag {
-        key: segment.key,
-        address: segment.address + u64::from(skipped),
-    };
-    // What travels without being asked for is not fetched, and the handle begins behind it, as with all peers.
-    if command.write && transmit.unasked < command.expected_data_transfer_length {
-        header.write = Some(stag(transmit.unasked));
-    }
-    if command.read {
-        header.read = Some(stag(0));
-    }
-    header
 }
 
 fn sizes(options: &ConnectOptions) -> Sizes {

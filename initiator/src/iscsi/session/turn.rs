@@ -6,9 +6,10 @@ use transport_iser::pdu::{AsyncEvent, AsyncMessage, LogoutReason};
 
 use super::{MOST_ASYNC, Mover, Session};
 use crate::error::SessionError;
-use crate::iscsi::iser::{Connection, Received, split};
+use crate::iscsi::iser::{Connection, Received};
 use crate::iscsi::machine::{Event, Machine, Outcome, ProtocolError, RequestId};
 use crate::iscsi::memory::Memories;
+use crate::iscsi::message::split;
 use crate::iscsi::tcp::Stream;
 
 impl Session {

@@ -3,6 +3,7 @@ use std::net::TcpListener;
 use transport_iser::pdu::{LoginRequest, NopOut};
 
 use super::*;
+use crate::iscsi::machine::Segment;
 
 const BOTH: (Digest, Digest) = (Digest::Crc32c, Digest::Crc32c);
 
