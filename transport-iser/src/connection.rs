@@ -41,7 +41,7 @@ use crate::login::{
 use crate::pdu::{BHS_BYTES, Bhs, TaskManagementResult};
 use crate::tcp::Framer;
 use data_out::Bursts;
-use exchange::{Exchange, Exchanges, State};
+use exchange::{Ended, Exchanges, State};
 use outbox::{Control, Outgoing};
 use receive::Current;
 use timers::Timers;
@@ -307,7 +307,7 @@ impl Connection {
         self.outbox.push_back(Outgoing::Control(control, data));
     }
 
-    fn end_exchange(&mut self, exchange: ExchangeId) -> Option<Exchange> {
+    fn end_exchange(&mut self, exchange: ExchangeId) -> Option<Ended> {
         let ended = self.exchanges.end(exchange)?;
         self.window.end(ended.immediate);
         Some(ended)

@@ -83,6 +83,28 @@ impl DataOutBuffer {
         self.held = held;
     }
 
+    /// Nothing came, and nothing is wanted.
+    pub(super) fn clear(&mut self) {
+        let Self {
+            received,
+            unsolicited_end,
+            unsolicited,
+            next_unsolicited_sn,
+            held,
+            lost,
+            pull,
+            asked,
+            next_r2t_sn,
+            // Beyond the count of those that are outstanding they mean nothing.
+            sequences: _,
+            outstanding,
+        } = self;
+        (*received, *unsolicited_end, *asked, *outstanding) = (0, 0, 0, 0);
+        (*unsolicited, *lost) = (false, false);
+        (*next_unsolicited_sn, *next_r2t_sn) = (Sn(0), Sn(0));
+        (*held, *pull) = (None, None);
+    }
+
     /// Bytes that came so far.
     pub(super) fn received(&self) -> u32 {
         self.received

@@ -44,6 +44,19 @@ pub(super) struct Exchange {
     generation: u16,
 }
 
+/// What an answer says of an exchange that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) initiator_task_tag: u32,
+    pub(super) immediate: bool,
+    pub(super) bidirectional: bool,
+    pub(super) read: bool,
+    /// R2Ts that were made for it.
+    pub(super) r2t_count: u32,
+    pub(super) write_stag: Option<Stag>,
+    pub(super) read_stag: Option<Stag>,
+}
+
 /// A slab with room for `limit` exchanges. An [`ExchangeId`] holds slot and generation, so that a late call for an exchange that
 /// has ended finds nothing. The tags lie beside it, close together, as they are searched for each command.
 #[derive(Debug)]
@@ -126,13 +139,11 @@ impl Exchanges {
     }
 
     /// Frees the slot and says what it was. `None` when the exchange had ended before.
-    pub(super) fn end(&mut self, exchange: ExchangeId) -> Option<Exchange> {
-        let slot = self.get_mut(exchange)?;
-        let free = Exchange::free(slot.generation.wrapping_add(1));
-        let ended = std::mem::replace(slot, free);
-        if let Some(tag) = self.tags.get_mut(exchange.place()) {
-            *tag = RESERVED_TAG;
-        }
+    pub(super) fn end(&mut self, exchange: ExchangeId) -> Option<Ended> {
+        let place = exchange.place();
+        let slot = self.slots.get_mut(place).filter(|s| s.is(exchange))?;
+        let tag = self.tags.get_mut(place)?;
+        let ended = slot.end(std::mem::replace(tag, RESERVED_TAG));
         self.free.push(split(exchange).0);
         Some(ended)
     }
@@ -192,6 +203,31 @@ impl Exchange {
             read_stag: None,
             generation,
         }
+    }
+
+    /// Frees the slot where it lies: it is too large to be moved for each command.
+    fn end(&mut self, initiator_task_tag: u32) -> Ended {
+        let ended = Ended {
+            initiator_task_tag,
+            immediate: self.immediate,
+            bidirectional: self.bidirectional,
+            read: self.read,
+            r2t_count: self.data_out.r2t_count(),
+            write_stag: self.write_stag,
+            read_stag: self.read_stag,
+        };
+        self.state = State::Free;
+        self.immediate = false;
+        self.task_management = false;
+        self.bidirectional = false;
+        self.read = false;
+        self.data_out.clear();
+        self.pulling = None;
+        self.write_stag = None;
+        self.write_stag_begin = 0;
+        self.read_stag = None;
+        self.generation = self.generation.wrapping_add(1);
+        ended
     }
 
     fn is(&self, exchange: ExchangeId) -> bool {

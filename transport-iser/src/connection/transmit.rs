@@ -4,11 +4,11 @@ mod data_in;
 mod iser;
 mod tcp;
 
-use target_core::command::{ExchangeId, Outcome, Residual};
+use target_core::command::{Outcome, Residual};
 use target_core::sense::FIXED_SENSE_BYTES;
 
 use super::Connection;
-use super::exchange::Exchange;
+use super::exchange::Ended;
 use super::outbox::{Control, Numbers, held_bytes, numbered};
 use crate::Sn;
 use crate::pdu::scsi_response::SENSE_LENGTH_BYTES;
@@ -16,12 +16,6 @@ use crate::pdu::{Bhs, ResponseCode, ScsiResponse};
 
 /// The longest data segment of a SCSI Response.
 const SENSE_SEGMENT_BYTES: usize = SENSE_LENGTH_BYTES + FIXED_SENSE_BYTES;
-
-/// What is known of a command when its response goes: the exchange has ended, so its place in the window is free already.
-struct Finished {
-    initiator_task_tag: u32,
-    exchange: Exchange,
-}
 
 impl Connection {
     fn numbers(&self) -> Numbers {
@@ -49,24 +43,15 @@ impl Connection {
         control.encode(numbers, data.len() as u32)
     }
 
-    fn finish(&mut self, exchange: ExchangeId) -> Option<Finished> {
-        let initiator_task_tag = self.exchanges.tag(exchange);
-        let exchange = self.end_exchange(exchange)?;
-        Some(Finished {
-            initiator_task_tag,
-            exchange,
-        })
-    }
-
     /// SCSI Response. `data_in_pdus` Data-In PDUs went before it.
     fn scsi_response(
         &mut self,
-        finished: &Finished,
+        finished: &Ended,
         outcome: &Outcome,
         data_in_pdus: u32,
     ) -> ScsiResponse {
         let numbers = self.next_numbers();
-        let residuals = Residuals::of(&finished.exchange, outcome);
+        let residuals = Residuals::of(finished, outcome);
         let (overflow, underflow, residual_count) = flags(residuals.residual);
         let (bidirectional_read_overflow, bidirectional_read_underflow, read_count) =
             flags(residuals.bidirectional_read);
@@ -78,7 +63,7 @@ impl Connection {
             response: ResponseCode::COMMAND_COMPLETED_AT_TARGET,
             status: outcome.status,
             initiator_task_tag: finished.initiator_task_tag,
-            exp_data_sn: Sn(finished.exchange.data_out.r2t_count()).plus(data_in_pdus),
+            exp_data_sn: Sn(finished.r2t_count).plus(data_in_pdus),
             bidirectional_read_residual_count: read_count,
             residual_count,
             ..ScsiResponse::default()
@@ -94,7 +79,7 @@ struct Residuals {
 }
 
 impl Residuals {
-    fn of(exchange: &Exchange, outcome: &Outcome) -> Self {
+    fn of(exchange: &Ended, outcome: &Outcome) -> Self {
         let (data_in, data_out) = (outcome.data_in_residual, outcome.data_out_residual);
         if exchange.bidirectional {
             return Self {

@@ -4,8 +4,9 @@ use iobuf::{Buf, RemoteSegment};
 use target_core::command::{ExchangeId, Outcome};
 use target_core::port::Transmit;
 
-use super::{Finished, SENSE_SEGMENT_BYTES, sense_segment};
+use super::{SENSE_SEGMENT_BYTES, sense_segment};
 use crate::connection::Connection;
+use crate::connection::exchange::Ended;
 use crate::connection::outbox::Outgoing;
 use crate::iser::{HEADER_BYTES, Header, Stag};
 use crate::pdu::{BHS_BYTES, Bhs};
@@ -69,11 +70,11 @@ impl Connection {
         mut outcome: Outcome,
         message: Buf,
     ) -> Option<Transmit<'_>> {
-        let finished = self.finish(exchange)?;
+        let finished = self.end_exchange(exchange)?;
         let data = outcome.data_in.take().filter(|data| !data.is_empty());
         self.segments.clear();
         // A command with data to read has been refused when it had no STag for them.
-        let data = data.zip(finished.exchange.read_stag).map(|(data, stag)| {
+        let data = data.zip(finished.read_stag).map(|(data, stag)| {
             self.segments.push(segment(stag, 0, data.len()));
             data
         });
@@ -91,9 +92,8 @@ impl Connection {
 }
 
 /// The handle that the initiator expects to find invalidated: of the Data-In Buffer, or else of the Data-Out Buffer.
-fn key(finished: &Finished) -> Option<u32> {
-    let exchange = &finished.exchange;
-    let stag = exchange.read_stag.or(exchange.write_stag)?;
+fn key(finished: &Ended) -> Option<u32> {
+    let stag = finished.read_stag.or(finished.write_stag)?;
     Some(stag.key)
 }
 

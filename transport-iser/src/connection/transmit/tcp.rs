@@ -5,9 +5,10 @@ use target_core::command::{ExchangeId, Outcome};
 use target_core::port::Transmit;
 use target_core::status::Status;
 
-use super::{Finished, SENSE_SEGMENT_BYTES, data_in, flags, sense_segment};
+use super::{SENSE_SEGMENT_BYTES, data_in, flags, sense_segment};
 use crate::Sn;
 use crate::connection::Connection;
+use crate::connection::exchange::Ended;
 use crate::connection::outbox::{Control, Outgoing, numbered};
 use crate::pdu::{DataIn, R2t, RESERVED_TAG};
 use crate::tcp::{Writer, pdu_bytes};
@@ -108,7 +109,7 @@ impl Connection {
         exchange: ExchangeId,
         mut outcome: Outcome,
     ) -> Option<Buf> {
-        let finished = self.finish(exchange)?;
+        let finished = self.end_exchange(exchange)?;
         let data = outcome.data_in.take().filter(|data| !data.is_empty());
         let mut data_in_pdus = 0;
         if let Some(bytes) = &data {
@@ -117,7 +118,7 @@ impl Connection {
             self.counters.data_in_pdus += u64::from(data_in_pdus);
             // With GOOD, the status goes with the last data (RFC 7143 11.7.3); a second residual has no place there.
             let is_plain = outcome.status == Status::GOOD && outcome.sense.is_none();
-            let collapses = is_plain && !finished.exchange.bidirectional;
+            let collapses = is_plain && !finished.bidirectional;
             self.write_data_in(writer, &finished, &outcome, bytes, collapses);
             if collapses {
                 self.counters.phase_collapses += 1;
@@ -134,7 +135,7 @@ impl Connection {
     fn write_data_in(
         &mut self,
         writer: &mut Writer<'_>,
-        finished: &Finished,
+        finished: &Ended,
         outcome: &Outcome,
         data: &Buf,
         collapses: bool,
