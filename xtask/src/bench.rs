@@ -50,6 +50,9 @@ pub(crate) struct Bench {
     /// Only what runs natively, SRP over the soft fabric and iSCSI over TCP on loopback; the rest stays as it was kept
     #[arg(long, conflicts_with_all = ["last", "quick", "baseline"])]
     native: bool,
+    /// Of that, only iSCSI over TCP
+    #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "native"])]
+    tcp: bool,
     /// Fetch a newer kernel for the guest first
     #[arg(long, conflicts_with = "last")]
     update_kernel: bool,
@@ -68,12 +71,12 @@ const ADDRESS: &str = "10.99.0.1";
 
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
-        let results = match self.last || self.native {
+        let results = match self.last || self.native || self.tcp {
             true => Results::latest()?,
             false => self.measure()?,
         };
         if !(self.last || self.quick || self.baseline) {
-            measure_natively()?;
+            self.measure_natively()?;
         }
         let (native, iscsi) = (Native::kept()?, Iscsi::kept()?);
         let table = table::markdown(&results, native.as_ref(), iscsi.as_ref());
@@ -123,6 +126,20 @@ impl Bench {
         Ok(results)
     }
 
+    fn measure_natively(&self) -> Result<()> {
+        repository::install_packages(&PACKAGES)?;
+        let (srptgt, date) = (build("srptgt")?, now()?);
+        if !self.tcp {
+            Native::measure(&srptgt, &date)?.keep()?;
+        }
+        let programs = Programs {
+            srptgt,
+            idle_sessions: build_example("initiator", "idle_sessions")?,
+        };
+        let folder = output_folder()?.join(&date).join("iscsi");
+        Iscsi::measure(&programs, &folder, &date)?.keep()
+    }
+
     /// Fills the folder that the guest works in.
     fn prepare(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
@@ -153,18 +170,6 @@ impl Bench {
         };
         format!("{before} lio plain\n{srptgt}{after} lio plain\n")
     }
-}
-
-fn measure_natively() -> Result<()> {
-    repository::install_packages(&PACKAGES)?;
-    let (srptgt, date) = (build("srptgt")?, now()?);
-    Native::measure(&srptgt, &date)?.keep()?;
-    let programs = Programs {
-        srptgt,
-        idle_sessions: build_example("initiator", "idle_sessions")?,
-    };
-    let folder = output_folder()?.join(&date).join("iscsi");
-    Iscsi::measure(&programs, &folder, &date)?.keep()
 }
 
 /// The folder of cargo's output, two above this program.

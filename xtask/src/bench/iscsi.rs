@@ -1,6 +1,7 @@
-//! iSCSI over TCP, natively: srptgt beside Debian's `tgt`, each asked by the same client on loopback.
+//! iSCSI over TCP, natively: srptgt beside Debian's `tgt`, each asked by the same client on loopback. `tgt` serves the
+//! same memory in two ways: with the backing store that it takes by itself, and with the one that costs it least.
 //!
-//! These figures are of time, and what else the machine does gets into them. So the two take turns within each round,
+//! These figures are of time, and what else the machine does gets into them. So they take turns within each round,
 //! a ratio is one of the same round, and the median over the rounds is what counts. System calls are counted in a pass
 //! of their own, because counting makes them slow.
 
@@ -21,7 +22,7 @@ use crate::repository;
 use client::Client;
 use idle::IdleSessions;
 use jobs::{IDLE_SESSIONS, JOBS, Job};
-use peers::{Peer, Srptgt, Tgt};
+use peers::{BACKENDS, Peer, Srptgt, Tgt};
 
 const ROUNDS: usize = 5;
 
@@ -39,28 +40,36 @@ pub(super) struct Iscsi {
     pub(super) machine: Machine,
     /// What asked.
     pub(super) client: String,
-    /// The peer, and what its LUN is.
+    /// The peer.
     pub(super) tgt: String,
+    /// Its backing stores, in the order of the figures.
+    pub(super) backends: Vec<String>,
     pub(super) rounds: usize,
     pub(super) jobs: Vec<Compared>,
 }
 
-/// A job against both; medians over the rounds.
+/// A job against all; medians over the rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Compared {
     pub(super) title: String,
     pub(super) block_bytes: u32,
     pub(super) srptgt: Figures,
-    pub(super) tgt: Figures,
+    pub(super) tgt: Vec<Beside>,
+    /// The least that is aimed at, beside the backing store that tgt takes by itself.
+    pub(super) speed_aim: Option<f64>,
+}
+
+/// What tgt did with one of its backing stores.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Beside {
+    pub(super) figures: Figures,
     /// I/Os per second of srptgt for one of tgt in the same round.
     pub(super) speed: f64,
-    /// The least that is aimed at.
-    pub(super) speed_aim: Option<f64>,
     /// CPU time of srptgt for an I/O to that of tgt in the same round.
     pub(super) cpu: f64,
 }
 
-/// What one of the two did.
+/// What one of them did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Figures {
     pub(super) iops: f64,
@@ -74,7 +83,7 @@ pub(super) struct Figures {
     pub(super) own_system_calls: Option<f64>,
 }
 
-/// One job against one of the two in one round.
+/// One job against one of them in one round.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     iops: f64,
@@ -89,7 +98,8 @@ impl Iscsi {
         let client = Client::find()?;
         let srptgt = Srptgt::start(&programs.srptgt, folder).context("starting srptgt")?;
         let tgt = Tgt::start(folder).context("starting tgt")?;
-        let peers: [&dyn Peer; 2] = [&srptgt, &tgt];
+        let [first, second] = &tgt.luns();
+        let peers: [&dyn Peer; PEERS] = [&srptgt, first, second];
         let bench = Bench { programs, peers };
         bench.warm_up(&client)?;
         let mut rounds = Vec::new();
@@ -103,7 +113,8 @@ impl Iscsi {
             commit: commit()?,
             machine: Machine::here()?,
             client: client.version,
-            tgt: tgt.description()?,
+            tgt: Tgt::version()?,
+            backends: BACKENDS.map(str::to_owned).to_vec(),
             rounds: ROUNDS,
             jobs: compare(&rounds, &calls),
         })
@@ -129,14 +140,17 @@ fn file() -> PathBuf {
     repository::root().join("bench/results/iscsi.json")
 }
 
-/// The two, in the order of the columns.
+/// srptgt, and tgt with each of its backing stores.
+const PEERS: usize = 1 + BACKENDS.len();
+
+/// All that are measured, srptgt first.
 struct Bench<'a> {
     programs: &'a Programs,
-    peers: [&'a dyn Peer; 2],
+    peers: [&'a dyn Peer; PEERS],
 }
 
-/// All jobs of one round, for each of the two.
-type Round = Vec<[Sample; 2]>;
+/// All jobs of one round, for each of the peers.
+type Round = Vec<Vec<Sample>>;
 
 impl Bench<'_> {
     /// The first time that memory is written it is made.
@@ -148,20 +162,21 @@ impl Bench<'_> {
     }
 
     fn round(&self, client: &Client, number: usize) -> Result<Round> {
-        let job = |job: &Job| {
-            // Who is first alternates.
-            let mut samples = [None; 2];
-            for turn in 0..2 {
-                let which = (turn + number) % 2;
-                let sample = self.sample(client, self.peers[which], job);
-                samples[which] = Some(sample.with_context(|| job.title.to_owned())?);
-            }
-            let [Some(srptgt), Some(tgt)] = samples else {
-                anyhow::bail!("each of the two has a turn");
-            };
-            Ok([srptgt, tgt])
-        };
-        JOBS.iter().map(job).collect()
+        JOBS.iter()
+            .map(|job| self.job(client, job, number))
+            .collect()
+    }
+
+    /// Who is first changes with the round.
+    fn job(&self, client: &Client, job: &Job, round: usize) -> Result<Vec<Sample>> {
+        let mut samples = Vec::new();
+        for turn in 0..PEERS {
+            let which = (turn + round) % PEERS;
+            let sample = self.sample(client, self.peers[which], job);
+            samples.push((which, sample.with_context(|| job.title.to_owned())?));
+        }
+        samples.sort_by_key(|(which, _)| *which);
+        Ok(samples.into_iter().map(|(_, sample)| sample).collect())
     }
 
     fn sample(&self, client: &Client, peer: &dyn Peer, job: &Job) -> Result<Sample> {
@@ -186,21 +201,20 @@ impl Bench<'_> {
     }
 
     /// System calls for an I/O of each job.
-    fn count_calls(&self, client: &Client, folder: &Path) -> Result<Vec<[f64; 2]>> {
+    fn count_calls(&self, client: &Client, folder: &Path) -> Result<Vec<Vec<f64>>> {
         let count = |job: &Job, peer: &dyn Peer| -> Result<f64> {
             let summary = folder.join("strace");
             let trace = peers::Trace::of(peer.process_id(), &summary)?;
             client.run(peer.url(), &job.shorter())?;
             Ok(trace.end()? as f64 / f64::from(job.shorter().ios()))
         };
-        let [srptgt, tgt] = self.peers;
         JOBS.iter()
-            .map(|job| Ok([count(job, srptgt)?, count(job, tgt)?]))
+            .map(|job| self.peers.iter().map(|peer| count(job, *peer)).collect())
             .collect()
     }
 }
 
-fn compare(rounds: &[Round], calls: &[[f64; 2]]) -> Vec<Compared> {
+fn compare(rounds: &[Round], calls: &[Vec<f64>]) -> Vec<Compared> {
     let plain = JOBS
         .iter()
         .position(|job| !job.has_idle_sessions && job.is_like_the_idle_one());
@@ -214,6 +228,15 @@ fn compare(rounds: &[Round], calls: &[[f64; 2]]) -> Vec<Compared> {
         system_calls: calls[at][which],
         own_system_calls: own_calls(rounds.iter().map(|round| round[at][which])),
     };
+    let ratio = |at: usize, which: usize, of: fn(&Sample) -> f64| {
+        let ratio = |round: &Round| of(&round[at][0]) / of(&round[at][which]);
+        median(rounds.iter().map(ratio))
+    };
+    let beside = |at: usize, which: usize| Beside {
+        figures: figures(at, which),
+        speed: ratio(at, which, |sample| sample.iops),
+        cpu: ratio(at, which, |sample| sample.cpu_us),
+    };
     let compared = |(at, job): (usize, &Job)| Compared {
         title: match job.has_idle_sessions {
             true => format!("{}, {IDLE_SESSIONS} idle sessions", job.title),
@@ -221,18 +244,8 @@ fn compare(rounds: &[Round], calls: &[[f64; 2]]) -> Vec<Compared> {
         },
         block_bytes: job.block_bytes,
         srptgt: figures(at, 0),
-        tgt: figures(at, 1),
-        speed: median(
-            rounds
-                .iter()
-                .map(|round| round[at][0].iops / round[at][1].iops),
-        ),
+        tgt: (1..PEERS).map(|which| beside(at, which)).collect(),
         speed_aim: job.speed_aim,
-        cpu: median(
-            rounds
-                .iter()
-                .map(|round| round[at][0].cpu_us / round[at][1].cpu_us),
-        ),
     };
     JOBS.iter().enumerate().map(compared).collect()
 }
@@ -263,12 +276,17 @@ pub(super) mod tests {
 
     /// One job.
     pub(crate) fn kept() -> Iscsi {
-        let tgt = Figures {
-            iops: 10_000.0,
-            cpu_us: 40.0,
+        let tgt = |iops, cpu_us, system_calls| Figures {
+            iops,
+            cpu_us,
             idle_cost: Some(1.8),
-            system_calls: 16.7,
+            system_calls,
             own_system_calls: None,
+        };
+        let beside = |figures, speed, cpu| Beside {
+            figures,
+            speed,
+            cpu,
         };
         Iscsi {
             date: "2000-01-01T000000Z".to_owned(),
@@ -279,6 +297,7 @@ pub(super) mod tests {
             },
             client: "qemu-img 7.2".to_owned(),
             tgt: "tgt 1.0.85".to_owned(),
+            backends: BACKENDS.map(str::to_owned).to_vec(),
             rounds: 5,
             jobs: vec![Compared {
                 title: "4 KiB read, depth 32".to_owned(),
@@ -290,10 +309,11 @@ pub(super) mod tests {
                     system_calls: 0.4,
                     own_system_calls: Some(0.3),
                 },
-                tgt,
-                speed: 3.0,
+                tgt: vec![
+                    beside(tgt(10_000.0, 40.0, 16.7), 3.0, 0.25),
+                    beside(tgt(15_000.0, 20.0, 12.9), 2.0, 0.5),
+                ],
                 speed_aim: Some(2.5),
-                cpu: 0.25,
             }],
         }
     }
@@ -301,26 +321,29 @@ pub(super) mod tests {
     #[test]
     fn the_median_is_of_ratios_of_the_same_round() {
         let round = |srptgt, tgt| {
-            vec![[sample(srptgt, 5.0, Some(0.5)), sample(tgt, 20.0, None)]; JOBS.len()]
+            let tgt = sample(tgt, 20.0, None);
+            vec![vec![sample(srptgt, 5.0, Some(0.5)), tgt, tgt]; JOBS.len()]
         };
-        // The second round was slow for both.
+        // The second round was slow for all.
         let rounds = [round(300.0, 100.0), round(40.0, 10.0), round(200.0, 100.0)];
-        let calls = vec![[1.0, 16.0]; JOBS.len()];
+        let calls = vec![vec![1.0, 16.0, 12.0]; JOBS.len()];
         let job = &compare(&rounds, &calls)[0];
-        assert_eq!((job.speed, job.cpu), (3.0, 0.25));
-        assert_eq!((job.srptgt.iops, job.tgt.iops), (200.0, 100.0));
+        let tgt = &job.tgt[0];
+        assert_eq!((tgt.speed, tgt.cpu), (3.0, 0.25));
+        assert_eq!((job.srptgt.iops, tgt.figures.iops), (200.0, 100.0));
         assert_eq!(job.srptgt.own_system_calls, Some(0.5));
-        assert_eq!(job.tgt.own_system_calls, None);
+        assert_eq!(tgt.figures.own_system_calls, None);
+        assert_eq!(job.tgt[1].figures.system_calls, 12.0);
     }
 
     #[test]
     fn idle_sessions_are_compared_with_the_same_job_without_them() {
         let with_idle = JOBS.iter().position(|job| job.has_idle_sessions).unwrap();
-        let mut round = vec![[sample(1.0, 10.0, None); 2]; JOBS.len()];
+        let mut round = vec![vec![sample(1.0, 10.0, None); PEERS]; JOBS.len()];
         round[with_idle][1].cpu_us = 18.0;
-        let jobs = compare(&[round], &vec![[1.0; 2]; JOBS.len()]);
-        assert_eq!(jobs[with_idle].tgt.idle_cost, Some(1.8));
+        let jobs = compare(&[round], &vec![vec![1.0; PEERS]; JOBS.len()]);
+        assert_eq!(jobs[with_idle].tgt[0].figures.idle_cost, Some(1.8));
         assert_eq!(jobs[with_idle].srptgt.idle_cost, Some(1.0));
-        assert!(jobs[0].tgt.idle_cost.is_none());
+        assert!(jobs[0].srptgt.idle_cost.is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
-use super::iscsi::{Compared, Figures, Iscsi};
+use super::iscsi::{Beside, Compared, Figures, Iscsi};
 use super::native::{Native, NativeJob};
 use super::results::{JobResult, Results};
 
@@ -132,14 +132,16 @@ fn native_cells(job: &NativeJob) -> [String; 8] {
 fn beside_tgt(iscsi: &Iscsi) -> String {
     format!(
         "\n{}\n\n{}\n\
-         iSCSI over TCP on loopback, beside another target in user space: {}. srptgt's LUN is its own memory. Client of \
-         both: {}. The two take turns in each of {} rounds, a ratio is one of the same round, and each figure is the \
-         median; the machine was at work for others at the same time, so only ratios say much. CPU time is that of the \
-         whole process. System calls: srptgt's by its own counters, and of all threads by strace in a pass of their own. \
-         {} cores, Linux {}; srptgt: {}; {}.\n",
+         iSCSI over TCP on loopback, beside another target in user space: {}. srptgt's LUN is its own memory, tgt's is a \
+         file in tmpfs; of two figures of tgt, the first is with its backing store {}. Client of all: {}. They take turns \
+         in each of {} rounds, a ratio is one of the same round, and each figure is the median; the machine was at work \
+         for others at the same time, so only ratios say much. CPU time is that of the whole process. System calls: \
+         srptgt's by its own counters, and of all threads by strace in a pass of their own. {} cores, Linux {}; srptgt: \
+         {}; {}.\n",
         aligned(ISCSI_HEADER, iscsi.jobs.iter().map(iscsi_cells)),
         idle_costs(iscsi),
         iscsi.tgt,
+        iscsi.backends.join(", the second with "),
         iscsi.client,
         iscsi.rounds,
         iscsi.machine.cores,
@@ -150,7 +152,7 @@ fn beside_tgt(iscsi: &Iscsi) -> String {
 }
 
 fn iscsi_cells(job: &Compared) -> [String; 10] {
-    let (srptgt, tgt) = (&job.srptgt, &job.tgt);
+    let srptgt = &job.srptgt;
     let calls = match srptgt.own_system_calls {
         Some(own) => format!("{own:.2} ({:.2})", srptgt.system_calls),
         None => format!("({:.2})", srptgt.system_calls),
@@ -158,16 +160,22 @@ fn iscsi_cells(job: &Compared) -> [String; 10] {
     [
         job.title.clone(),
         speed(job, srptgt),
-        speed(job, tgt),
-        format!("{:.2}", job.speed),
+        of_tgt(job, |tgt| speed(job, &tgt.figures)),
+        of_tgt(job, |tgt| format!("{:.2}", tgt.speed)),
         job.speed_aim
             .map_or("–".to_owned(), |aim| format!("{aim:.1}")),
         format!("{:.1}", srptgt.cpu_us),
-        format!("{:.1}", tgt.cpu_us),
-        format!("{:.2}", job.cpu),
+        of_tgt(job, |tgt| format!("{:.1}", tgt.figures.cpu_us)),
+        of_tgt(job, |tgt| format!("{:.2}", tgt.cpu)),
         calls,
-        format!("({:.1})", tgt.system_calls),
+        of_tgt(job, |tgt| format!("({:.1})", tgt.figures.system_calls)),
     ]
+}
+
+/// A figure of tgt, with each of its backing stores.
+fn of_tgt(job: &Compared, figure: impl Fn(&Beside) -> String) -> String {
+    let figures: Vec<String> = job.tgt.iter().map(figure).collect();
+    figures.join(" / ")
 }
 
 /// Small blocks are counted, large ones weighed.
@@ -181,9 +189,13 @@ fn speed(job: &Compared, figures: &Figures) -> String {
 /// What idle sessions add to the cost of a busy one.
 fn idle_costs(iscsi: &Iscsi) -> String {
     let costs = iscsi.jobs.iter().filter_map(|job| {
-        let (srptgt, tgt) = (job.srptgt.idle_cost?, job.tgt.idle_cost?);
+        let srptgt = job.srptgt.idle_cost?;
+        let tgt = of_tgt(job, |tgt| {
+            let cost = tgt.figures.idle_cost;
+            cost.map_or("–".to_owned(), |cost| format!("{cost:.2}"))
+        });
         Some(format!(
-            "{}: an I/O costs srptgt {srptgt:.2} times the CPU time that it costs without them, and tgt {tgt:.2} times.\n",
+            "{}: an I/O costs srptgt {srptgt:.2} times the CPU time that it costs without them, and tgt {tgt} times.\n",
             job.title
         ))
     });
@@ -299,14 +311,14 @@ mod tests {
         let expected = [
             "4 KiB read, depth 32",
             "30.0 K IOPS",
-            "10.0 K IOPS",
-            "3.00",
+            "10.0 K IOPS / 15.0 K IOPS",
+            "3.00 / 2.00",
             "2.5",
             "10.0",
-            "40.0",
-            "0.25",
+            "40.0 / 20.0",
+            "0.25 / 0.50",
             "0.30 (0.40)",
-            "(16.7)",
+            "(16.7) / (12.9)",
         ];
         assert_eq!(cells, expected);
         assert!(text.contains("srptgt 1.01 times"), "{text}");

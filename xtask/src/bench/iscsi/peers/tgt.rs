@@ -1,4 +1,4 @@
-//! Debian's `tgt`, with a LUN that is a file in memory.
+//! Debian's `tgt`, with a file in memory that is two LUNs, one for each backing store.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,21 @@ use crate::repository::{self, output_of};
 const PORTAL: &str = "127.91.0.3:3260";
 const TARGET: &str = "iqn.2026-11.io.srptgt.bench:tgt";
 
-/// The faster of its two ways to files: Linux AIO costs it less than its threads (`rdwr`).
-const BACKEND: &str = "aio";
+/// Its LUN 0 is a controller.
+const FIRST_LUN: u32 = 1;
+
+/// Its ways to files: threads, which it takes by itself, and Linux AIO, which costs it less.
+pub(in crate::bench::iscsi) const BACKENDS: [&str; 2] = ["rdwr", "aio"];
 
 pub(in crate::bench::iscsi) struct Tgt {
     daemon: Daemon,
     socket: PathBuf,
     medium: PathBuf,
+}
+
+/// One of its LUNs.
+pub(in crate::bench::iscsi) struct TgtLun {
+    process_id: u32,
     lun: Lun,
 }
 
@@ -41,12 +49,6 @@ impl Tgt {
             medium: PathBuf::from(format!("/dev/shm/srptgt-bench-{}", daemon.id())),
             daemon: Daemon(daemon),
             socket,
-            lun: Lun {
-                portal: PORTAL.to_owned(),
-                target: TARGET.to_owned(),
-                // Its LUN 0 is a controller.
-                number: 1,
-            },
         };
         tgt.set_up()?;
         Ok(tgt)
@@ -59,24 +61,36 @@ impl Tgt {
             let output = admin("--op show --mode system").output();
             output.is_ok_and(|output| output.status.success())
         })?;
+        output_of(admin(&format!(
+            "--op new --mode target --tid 1 -T {TARGET}"
+        )))?;
+        let new = "--op new --mode logicalunit --tid 1";
         let medium = self.medium.display();
-        for line in [
-            format!("--op new --mode target --tid 1 -T {TARGET}"),
-            format!("--op new --mode logicalunit --tid 1 --lun 1 --bstype {BACKEND} -b {medium}"),
-            "--op bind --mode target --tid 1 -I ALL".to_owned(),
-        ] {
+        for (number, backend) in (FIRST_LUN..).zip(BACKENDS) {
+            let line = format!("{new} --lun {number} --bstype {backend} -b {medium}");
             output_of(admin(&line))?;
         }
+        output_of(admin("--op bind --mode target --tid 1 -I ALL"))?;
         Ok(())
     }
 
-    /// Which one it is, and what its LUN is.
-    pub(in crate::bench::iscsi) fn description(&self) -> Result<String> {
+    /// A LUN for each backing store.
+    pub(in crate::bench::iscsi) fn luns(&self) -> [TgtLun; BACKENDS.len()] {
+        let lun = |at: usize| TgtLun {
+            process_id: self.daemon.0.id(),
+            lun: Lun {
+                portal: PORTAL.to_owned(),
+                target: TARGET.to_owned(),
+                number: FIRST_LUN + at as u32,
+            },
+        };
+        std::array::from_fn(lun)
+    }
+
+    /// As the program says it.
+    pub(in crate::bench::iscsi) fn version() -> Result<String> {
         let version = output_of(repository::command("tgtd", &["--version"]))?;
-        Ok(format!(
-            "tgt {}, backing store {BACKEND} on a file in tmpfs",
-            version.trim()
-        ))
+        Ok(format!("tgt {}", version.trim()))
     }
 }
 
@@ -87,13 +101,13 @@ fn admin(socket: &Path, line: &str) -> Command {
     command
 }
 
-impl Peer for Tgt {
+impl Peer for TgtLun {
     fn url(&self) -> &Lun {
         &self.lun
     }
 
     fn process_id(&self) -> u32 {
-        self.daemon.0.id()
+        self.process_id
     }
 
     fn system_calls(&self) -> Result<Option<u64>> {
