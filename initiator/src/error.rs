@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use thiserror::Error;
+use transport_iser::login as iscsi_login;
 use transport_iser::pdu::RejectReason;
 use transport_iser::text::TextError;
 
@@ -96,6 +97,23 @@ pub enum ConnectError {
     /// A further channel would leave through another device than the first.
     #[error("{0} is reached through another device than the session's first channel")]
     OtherDevice(SocketAddr),
+}
+
+impl ConnectError {
+    /// What the target answered when it refused the login; `None` when something else was wrong.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Login {
+                error: LoginError::Rejected(reject),
+                ..
+            } => Some(reject.to_string()),
+            Self::Iscsi(iscsi::CloseReason::Login(failure)) => match failure.error {
+                iscsi_login::LoginError::Refused(_) => Some(failure.to_string()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// Why a session is over, in the words of its protocol.
