@@ -15,7 +15,7 @@ mod measure;
 mod pattern;
 
 pub use self::initiator::{Initiator, InitiatorGone};
-pub use dial::{Dial, Line};
+pub use dial::{Dial, DiscoveryError, Line, RdmaPort};
 pub use job::{Fill, Job, ReadBack};
 pub use measure::{Access, Content, Measure, Measured, Mix};
 pub use pattern::{Mismatch, Pattern};

@@ -7,5 +7,16 @@
 mod daemon;
 mod target;
 
-pub use daemon::{Cost, Daemon};
+use std::net::{IpAddr, TcpListener};
+
+use anyhow::Context;
+
+pub use daemon::{Cost, Daemon, Guest};
 pub use target::Target;
+
+/// A TCP port of this address that nobody has: another program may hold any fixed one.
+fn free_tcp_port(address: IpAddr) -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((address, 0));
+    let listener = listener.with_context(|| format!("no TCP port of {address} can be had"))?;
+    Ok(listener.local_addr()?.port())
+}

@@ -24,7 +24,21 @@ pub enum Protocol {
 /// The port that IANA gave iSCSI (RFC 7143 15).
 pub const ISCSI_PORT: u16 = 3260;
 
+/// The port of RDMA-CM that SRP targets use by custom.
+pub const SRP_PORT: u16 = 5555;
+
 impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Srp, Self::Iser, Self::Tcp];
+
+    /// Where a target listens when nothing else is said.
+    pub fn usual_port(self) -> u16 {
+        match self {
+            Self::Srp => SRP_PORT,
+            Self::Iser | Self::Tcp => ISCSI_PORT,
+        }
+    }
+
     /// Whether the session layer is iSCSI.
     pub fn is_iscsi(self) -> bool {
         matches!(self, Self::Iser | Self::Tcp)

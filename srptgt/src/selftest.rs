@@ -10,7 +10,7 @@ use initiator::{ConnectError, ExecuteError, Lun, Nexus};
 use serde::Serialize;
 
 use crate::exercise::{Dial, ExerciseError, Line};
-use crate::identity::Guid;
+use crate::portal::Protocol;
 
 mod access;
 mod commands;
@@ -26,8 +26,8 @@ pub struct Target {
     pub dial: Dial,
     /// The logical unit, whose first 16 MiB are written over.
     pub lun: Lun,
-    /// A port GUID that it must not let in, if it has one.
-    pub stranger: Option<Guid>,
+    /// Whom it must not let in, if there is such a one.
+    pub stranger: Option<Dial>,
     /// How commands are held up, when that is possible: then an abort finds something to end.
     pub stall: Option<Stall>,
 }
@@ -87,6 +87,8 @@ pub enum Verdict {
 /// What a check has found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
+    /// What carried the session.
+    pub transport: Protocol,
     /// Of the check.
     pub name: &'static str,
     /// How it went.
@@ -99,13 +101,14 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn of(name: &'static str, result: Result<String, Failed>) -> Self {
+    fn of(transport: Protocol, name: &'static str, result: Result<String, Failed>) -> Self {
         let (verdict, expected, came) = match result {
             Ok(came) => (Verdict::Pass, None, came),
             Err(Failed::Impossible(why)) => (Verdict::Skip, None, why.to_owned()),
             Err(Failed::Differs { expected, came }) => (Verdict::Fail, Some(expected), came),
         };
         Self {
+            transport,
             name,
             verdict,
             expected,
@@ -194,6 +197,7 @@ impl Subject {
 /// Runs all checks but those that are skipped, and reports each as soon as it is done. Returns true when none failed.
 /// What needs a session does not run without.
 pub fn run(target: Target, skip: &[String], mut report: impl FnMut(&Finding)) -> bool {
+    let transport = target.dial.protocol();
     let mut subject = Subject::new(target);
     let mut passed = true;
     for check in CHECKS {
@@ -201,7 +205,7 @@ pub fn run(target: Target, skip: &[String], mut report: impl FnMut(&Finding)) ->
             true => Err(Failed::Impossible("not asked for")),
             false => (check.run)(&mut subject),
         };
-        let finding = Finding::of(check.name, result);
+        let finding = Finding::of(transport, check.name, result);
         report(&finding);
         let failed = finding.verdict == Verdict::Fail;
         passed &= !failed;
@@ -229,17 +233,21 @@ mod tests {
         assert_eq!(all.len(), CHECKS.len());
     }
 
+    fn finding(result: Result<String, Failed>) -> Finding {
+        Finding::of(Protocol::Tcp, "x", result)
+    }
+
     #[test]
     fn a_finding_has_what_was_expected_only_when_something_else_came() {
-        let fail = Finding::of("x", expect("STATUS", &1, &2).map(|()| String::new()));
+        let fail = finding(expect("STATUS", &1, &2).map(|()| String::new()));
         assert_eq!(fail.verdict, Verdict::Fail);
         assert_eq!(
             (fail.expected.as_deref(), &*fail.came),
             (Some("STATUS 1"), "2")
         );
-        let pass = Finding::of("x", expect("STATUS", &1, &1).map(|()| "1".to_owned()));
+        let pass = finding(expect("STATUS", &1, &1).map(|()| "1".to_owned()));
         assert_eq!((pass.verdict, pass.expected), (Verdict::Pass, None));
-        let skip = Finding::of("x", Err(Failed::Impossible("why")));
+        let skip = finding(Err(Failed::Impossible("why")));
         assert_eq!((skip.verdict, skip.expected), (Verdict::Skip, None));
     }
 }

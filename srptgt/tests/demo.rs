@@ -1,7 +1,7 @@
 //! The demonstration as a user runs it: the whole story is told, nothing is left behind, and who is in its way is named.
 #![allow(clippy::unwrap_used)] // What a test relies on may panic.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -36,19 +36,29 @@ fn the_story_is_told_to_its_end() {
     let mut rest = told.as_str();
     for next in [
         "serving    LUN ds1, a file of 64 MiB",
-        "esx01 from 127.61.0.2 is in",
-        "0x0252020000de3002 from 127.61.0.3 is refused",
+        "srp   127.61.0.1:5555\n",
+        "iser  127.61.0.1:3260\n",
+        "tcp   127.61.0.1:",
+        "--guid 0x0252010000de3001 --iqn iqn.2026-11.io.srptgt:esx01",
+        "esx01 from 127.61.0.2 over srp ",
+        "esx01 from 127.61.0.3 over iser ",
+        "esx01 from 127.61.0.3 over tcp ",
+        "0x0252020000de3002 over srp from 127.61.0.4 is refused",
         "login rejected, reason",
         "0x0252020000de3002  refused once",
         "next: srptgt allow 0x0252020000de3002 --as",
         "srptgt allow 0x0252020000de3002 --as esx02",
         "esx02 sees the same 64 MiB",
-        "64 MiB written by esx01",
-        "read back by esx02",
+        "64 MiB written by esx01 over srp",
+        "read back by esx01 over iser and tcp, and by esx02 over srp",
         "4 KiB read, depth 1 ",
+        " iser ",
+        " tcp ",
         "4 KiB read, depth 32",
         "4 KiB write, depth 32",
         "1 MiB read, depth 8",
+        " iser ",
+        " tcp ",
         "Every byte verified",
     ] {
         let found = rest.find(next);
@@ -70,8 +80,9 @@ fn the_report_is_json_for_who_asks() {
     assert_eq!(report["verified_bytes"], 64 << 20);
     assert_eq!(report["pending"][0]["identity"], "0x0252020000de3002");
     let measured = report["measured"].as_array().unwrap();
-    assert_eq!(measured.len(), 4);
-    for row in measured {
+    assert_eq!(measured.len(), 12);
+    for (row, transport) in measured.iter().zip(["srp", "iser", "tcp"].iter().cycle()) {
+        assert_eq!(row["transport"], *transport);
         let figure = |name: &str| row[name].as_f64().unwrap();
         assert!(
             figure("iops") > 0.0 && figure("bytes_per_second") > 0.0,
@@ -84,8 +95,8 @@ fn the_report_is_json_for_who_asks() {
 }
 
 #[test]
-fn who_has_the_port_is_in_the_way_of_each_of_the_three() {
-    for taken in ["127.63.0.1", "127.63.0.2", "127.63.0.3"] {
+fn who_has_the_port_is_in_the_way_of_each() {
+    for taken in ["127.63.0.1", "127.63.0.2", "127.63.0.3", "127.63.0.4"] {
         let folder = tempfile::tempdir().unwrap();
         let _other = UdpSocket::bind((taken, 4791)).unwrap();
         let output = demo(&folder, &["--address", "127.63.0.1"]);
@@ -98,6 +109,15 @@ fn who_has_the_port_is_in_the_way_of_each_of_the_three() {
         assert!(errors.contains("srptgt demo --address"), "{errors}");
         assert!(is_empty(&folder), "something is left behind");
     }
+}
+
+#[test]
+fn who_has_the_port_of_iscsi_is_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    // Where it is taken already, so much the better.
+    let _other = TcpListener::bind(("0.0.0.0", 3260));
+    let output = demo(&folder, &["--address", "127.64.0.1", "--output", "json"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use initiator::scsi::Capacity;
 use initiator::{Lun, Nexus, Scsi};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::exercise::{
     Access, Content, Fill, Initiator, Measure, Measured, Mix, Pattern, Place, run,
 };
 use crate::loopback::{Cost, Daemon};
+use crate::portal::Protocol;
 
 use super::peer::{Peer, not_in};
 use super::progress::spinner;
@@ -53,8 +55,8 @@ pub(crate) struct Bench {
     /// Commands outstanding in each session; several with commas [default: 32, or a choice of jobs]
     #[arg(long, value_delimiter = ',', value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     depth: Vec<u16>,
-    /// How long each job runs
-    #[arg(long, value_name = "SECONDS", default_value = "2")]
+    /// How long each job runs over each transport
+    #[arg(long, value_name = "SECONDS", default_value = "1")]
     seconds: f64,
     /// Sessions that run at the same time, each in a thread of its own
     #[arg(long, value_name = "NUMBER", default_value = "1", value_parser = clap::value_parser!(u16).range(SESSIONS))]
@@ -67,6 +69,8 @@ pub(crate) struct Bench {
 /// One line of the report.
 #[derive(Debug, Serialize)]
 struct Row {
+    /// What carried the commands.
+    transport: Protocol,
     #[serde(flatten)]
     measured: Measured,
     /// CPU time of the target for one command, in microseconds, when it is known.
@@ -77,6 +81,7 @@ struct Row {
 
 impl Bench {
     pub(crate) async fn run(self, output: Output) -> Outcome {
+        self.peer.check(usize::from(self.sessions))?;
         let mixes = self.mixes()?;
         tokio::select! {
             done = self.measure(&mixes, output) => done,
@@ -115,27 +120,42 @@ impl Bench {
 
     async fn measure(&self, mixes: &[Mix], output: Output) -> Outcome {
         let own = self.peer.start(ByteSize(LUN_BYTES)).await?;
-        let initiators = self.log_in(own.as_ref(), mixes).await?;
-        let place = self.look(&initiators).await?;
-        if own.is_some() {
-            fill(&initiators, place).await?;
-        }
         let mut rows = Vec::new();
-        for mix in mixes {
-            rows.push(self.row(&initiators, own.as_ref(), place, *mix).await?);
+        let mut capacity = None;
+        for transport in self.peer.transports() {
+            let initiators = self.log_in(own.as_ref(), transport, mixes).await?;
+            let place = self.look(&initiators).await?;
+            // What was written over one transport is there for the next.
+            if own.is_some() && capacity.is_none() {
+                fill(&initiators, place).await?;
+            }
+            capacity = Some(place.capacity);
+            for (job, mix) in mixes.iter().enumerate() {
+                let row = self.row(&initiators, own.as_ref(), transport, place, *mix);
+                rows.push((job, row.await?));
+            }
+            for initiator in initiators {
+                initiator.log_out().await;
+            }
         }
-        for initiator in initiators {
-            initiator.log_out().await;
-        }
-        self.report(place, rows, output)
+        // What is to be compared stands side by side.
+        rows.sort_by_key(|(job, _)| *job);
+        let rows = rows.into_iter().map(|(_, row)| row).collect();
+        self.report(capacity, rows, output)
     }
 
-    async fn log_in(&self, own: Option<&Daemon>, mixes: &[Mix]) -> Result<Vec<Initiator>, Failure> {
+    async fn log_in(
+        &self,
+        own: Option<&Daemon>,
+        transport: Protocol,
+        mixes: &[Mix],
+    ) -> Result<Vec<Initiator>, Failure> {
         let memory = mixes.iter().map(|mix| mix.len_bytes * mix.depth).max();
         let depth = mixes.iter().map(|mix| mix.depth).max().unwrap_or(1);
+        let route = self.peer.route(own, transport).await?;
         let mut initiators = Vec::new();
         for number in 0..self.sessions {
-            let dial = self.peer.dial(own, number)?;
+            let dial = route.dial(number)?;
             // A filled LUN and the odd blocking command need some, too.
             let dial = dial.with_memory(memory.unwrap_or(0) + (32 << 20));
             let dial = dial.with_outstanding(depth + 1);
@@ -159,10 +179,11 @@ impl Bench {
         &self,
         initiators: &[Initiator],
         own: Option<&Daemon>,
+        transport: Protocol,
         place: Place,
         mix: Mix,
     ) -> Result<Row, Failure> {
-        let bar = spinner(&format!("measuring {mix}"))?;
+        let bar = spinner(&format!("measuring {mix} over {transport}"))?;
         measure_all(initiators, place, mix, WARM_UP).await?;
         let before = cost(own).await?;
         let duration = Duration::from_secs_f64(self.seconds);
@@ -175,16 +196,18 @@ impl Bench {
             Some(amount(cost) / cost.commands as f64)
         };
         Ok(Row {
+            transport,
             measured,
             target_cpu_us: for_each(|cost| cost.cpu.as_secs_f64() * 1e6),
             target_system_calls: for_each(|cost| cost.system_calls as f64),
         })
     }
 
-    fn report(&self, place: Place, rows: Vec<Row>, output: Output) -> Outcome {
+    fn report(&self, capacity: Option<Capacity>, rows: Vec<Row>, output: Output) -> Outcome {
+        let size_bytes = capacity.map_or(0, |capacity| capacity.bytes());
         let report = json!({
             "target": self.peer.name(),
-            "size_bytes": place.capacity.bytes(),
+            "size_bytes": size_bytes,
             "sessions": self.sessions,
             "seconds": self.seconds,
             "measured": rows,
@@ -192,9 +215,9 @@ impl Bench {
         match output {
             Output::Json => say(&format!("{report:#}\n")),
             Output::Table => say(&format!(
-                "{}: {}, {} session{}, {} s each, random places\n\n{}",
+                "{}: {}, {} session{}, {} s for each line, random places\n\n{}",
                 self.peer.name(),
-                ByteSize(place.capacity.bytes()).rounded(),
+                ByteSize(size_bytes).rounded(),
                 self.sessions,
                 if self.sessions == 1 { "" } else { "s" },
                 self.seconds,
@@ -327,10 +350,11 @@ async fn cost(own: Option<&Daemon>) -> Result<Option<Cost>, Failure> {
 
 fn lines(report: &Value) -> String {
     let rows = report.get("measured").and_then(Value::as_array);
-    table::list(
+    table::figures(
         rows.map_or(&[], Vec::as_slice),
         &[
             ("JOB", &|row| super::cell::text(row, "/name")),
+            ("OVER", &|row| super::cell::text(row, "/transport")),
             ("IOPS", &|row| figure(row, "/iops", 1.0, 0)),
             ("MB/S", &|row| figure(row, "/bytes_per_second", 1e-6, 1)),
             ("P50", &|row| time(row, "/p50_us")),
@@ -342,6 +366,7 @@ fn lines(report: &Value) -> String {
                 figure(row, "/target_system_calls", 1.0, 2)
             }),
         ],
+        2,
         "nothing was measured",
     )
 }
@@ -356,8 +381,8 @@ fn figure(row: &Value, pointer: &str, factor: f64, digits: usize) -> String {
 fn time(row: &Value, pointer: &str) -> String {
     match row.pointer(pointer).and_then(Value::as_f64) {
         None => "-".to_owned(),
-        Some(us) if us < 100.0 => format!("{us:.1} us"),
-        Some(us) if us < 10_000.0 => format!("{us:.0} us"),
+        Some(us) if us < 100.0 => format!("{us:.1} µs"),
+        Some(us) if us < 10_000.0 => format!("{us:.0} µs"),
         Some(us) => format!("{:.1} ms", us / 1000.0),
     }
 }

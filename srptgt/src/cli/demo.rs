@@ -1,4 +1,5 @@
-//! `srptgt demo`: a target, a host that may come in and a stranger that may not, on loopback addresses of any machine.
+//! `srptgt demo`: a target, a host that may come in over every transport and a stranger that may not, on loopback
+//! addresses of any machine.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use crate::exercise::Measured;
 use crate::loopback::Target;
+use crate::portal::Protocol;
 
 use super::{Failure, Outcome, Output, say};
 
@@ -18,11 +20,11 @@ use stage::{LUN_BYTES, Stage};
 
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// The target's address, one of 127.0.0.0/8; the two initiators have the next ones
+    /// The target's address, one of 127.0.0.0/8; the initiators have the next three
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     address: Ipv4Addr,
-    /// How long each measurement takes, in milliseconds
-    #[arg(long, value_name = "MS", default_value = "1500")]
+    /// How long each measurement over each transport takes, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "500")]
     measure_ms: u64,
 }
 
@@ -32,7 +34,7 @@ struct Report {
     verified_bytes: u64,
     refused: String,
     pending: serde_json::Value,
-    measured: Vec<Measured>,
+    measured: Vec<Figures>,
     seconds: f64,
 }
 
@@ -45,21 +47,43 @@ impl Demo {
         }
     }
 
-    /// Of the target, the host and the stranger.
-    fn addresses(&self) -> Result<[IpAddr; 3], Failure> {
+    fn addresses(&self) -> Result<Addresses, Failure> {
         let first = u32::from(self.address);
-        let all = [0, 1, 2].map(|more| Ipv4Addr::from(first.wrapping_add(more)));
+        let all = [0, 1, 2, 3].map(|more| Ipv4Addr::from(first.wrapping_add(more)));
         if all.iter().all(Ipv4Addr::is_loopback) {
-            return Ok(all.map(IpAddr::V4));
+            let [target, host_srp, host_iser, stranger] = all.map(IpAddr::V4);
+            return Ok(Addresses {
+                target,
+                host_srp,
+                host_iser,
+                stranger,
+            });
         }
         Err(Failure::Usage(
             format!(
-                "{} and the two addresses behind it are not all of 127.0.0.0/8",
+                "{} and the three addresses behind it are not all of 127.0.0.0/8",
                 self.address
             ),
             "leave --address out, or give one like 127.0.1.1".to_owned(),
         ))
     }
+}
+
+/// Who is where: over the fabric in user space each has an address of its own.
+#[derive(Clone, Copy, Debug)]
+struct Addresses {
+    target: IpAddr,
+    host_srp: IpAddr,
+    host_iser: IpAddr,
+    stranger: IpAddr,
+}
+
+/// What was measured over one transport.
+#[derive(Debug, Serialize)]
+struct Figures {
+    transport: Protocol,
+    #[serde(flatten)]
+    measured: Measured,
 }
 
 /// Tells people what happens while it happens; who wants JSON gets the report at the end.
@@ -85,21 +109,25 @@ impl Story {
     }
 }
 
-async fn tell(addresses: [IpAddr; 3], measure: Duration, story: Story) -> Outcome {
+async fn tell(addresses: Addresses, measure: Duration, story: Story) -> Outcome {
     let begin = Instant::now();
     story.headline(
-        "srptgt demo: a SCSI target and two initiators in this process, SRP over RoCEv2 on loopback\n",
+        "srptgt demo: a SCSI target and two hosts on loopback, over SRP, iSER and iSCSI/TCP. RDMA is RoCEv2 that this\n\
+         process speaks itself, over UDP: no card, no kernel module, no root.\n",
     )?;
     let target = Target::start().await?;
-    let stage = Stage::new(target, addresses, story);
+    let mut stage = Stage::new(target, addresses, story);
     stage.serve().await?;
+    stage.grant().await?;
     let host = stage.let_in().await?;
     let refused = stage.refuse().await?;
     let pending = stage.show_pending().await?;
     let stranger = stage.admit().await?;
     stage.verify(&host, &stranger).await?;
     let measured = stage.measure(&host, &stranger, measure).await?;
-    host.log_out().await;
+    for session in host {
+        session.initiator.log_out().await;
+    }
     stranger.log_out().await;
     stage.end().await?;
     let seconds = begin.elapsed().as_secs_f64();

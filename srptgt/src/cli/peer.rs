@@ -4,42 +4,41 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use clap::Args;
-use initiator::iscsi::machine::LoginOptions;
-use initiator::{ConnectError, ConnectOptions, Lun, TargetPortId, iscsi};
-use transport_iser::login::Datamover;
+use initiator::{ConnectError, ConnectOptions, Lun, TargetPortId};
 
 use crate::config::ByteSize;
-use crate::exercise::Dial;
-use crate::identity::{Guid, Iqn};
-use crate::loopback::Daemon;
-use crate::portal::{FabricKind, ISCSI_PORT, Protocol};
+use crate::exercise::{Dial, RdmaPort};
+use crate::identity::Guid;
+use crate::loopback::{Daemon, Guest};
+use crate::portal::{FabricKind, Protocol};
 
 use super::Failure;
 
-/// The port of RDMA-CM that SRP targets use by custom.
-const SERVICE_PORT: u16 = 5555;
+mod iscsi;
+mod route;
+
+use iscsi::Iscsi;
+pub(crate) use route::Route;
 
 /// What an initiator is called that chooses itself: no hardware has it, its universal/local bit is set.
 const OWN_GUID: u64 = 0x0252_0100_00de_3001;
 
-/// The iSCSI name of an initiator that was given none.
-const OWN_NAME: &str = "iqn.2026-11.io.srptgt:initiator";
+/// A GUID that no target of our own lists.
+const STRANGER_GUID: u64 = 0x0252_0200_00de_3002;
+
+/// An iSCSI name that no target of our own lists.
+const STRANGER_NAME: &str = "iqn.2026-11.io.srptgt:stranger";
 
 #[derive(Debug, Args)]
 pub(crate) struct Peer {
-    /// Where the target listens [default: a target of its own on loopback; port: 5555 for SRP, 3260 for iSCSI]
+    /// What carries the commands: srp, iser, or tcp (iSCSI without RDMA) [default: each of them in turn; srp with
+    /// --target]
+    #[arg(long, value_name = "srp|iser|tcp")]
+    transport: Option<Protocol>,
+    /// Where the target listens [default: a target of its own on loopback; port: 5555 for srp, 3260 for iser and tcp]
     #[arg(long, value_name = "IP[:PORT]")]
     target: Option<TargetAddress>,
-    /// What the session speaks: srp, iser, or tcp (iSCSI) [default: srp]
-    #[arg(
-        long,
-        value_name = "srp|iser|tcp",
-        default_value = "srp",
-        hide_default_value = true
-    )]
-    protocol: Protocol,
-    /// What carries srp or iser: verbs (RDMA hardware, the kernel's soft RoCE) or soft (RoCEv2 in this process)
-    /// [default: verbs]
+    /// What carries RDMA: verbs (hardware, the kernel's soft RoCE) or soft (RoCEv2 in this process) [default: verbs]
     #[arg(
         long,
         value_enum,
@@ -48,27 +47,23 @@ pub(crate) struct Peer {
         requires = "target"
     )]
     fabric: Option<FabricKind>,
-    /// I/O controller GUID of the target port, as portal list shows it
-    #[arg(long, value_name = "GUID", requires = "target")]
-    ioc_guid: Option<Guid>,
-    /// iSCSI name of the target, as target show shows it
-    #[arg(long, value_name = "IQN", requires = "target")]
-    iqn: Option<Iqn>,
-    /// iSCSI name that the initiator goes by [default: iqn.2026-11.io.srptgt:initiator]
-    #[arg(long, value_name = "IQN", requires = "target")]
-    initiator_name: Option<Iqn>,
-    /// Identifier extension of the target port [default: the I/O controller GUID]
-    #[arg(long, value_name = "GUID", requires = "target")]
-    id_ext: Option<Guid>,
-    /// GUID that the initiator port goes by [default: the port's own]
-    #[arg(long, value_name = "GUID", requires = "target")]
-    guid: Option<Guid>,
     /// Address to come from; over soft one for each session that runs at the same time [default: chosen]
     #[arg(long, value_name = "IP", value_delimiter = ',', requires = "target")]
     source: Vec<IpAddr>,
     /// LUN number
     #[arg(long, value_name = "NUMBER", default_value = "0", requires = "target")]
     lun: u8,
+    /// GUID that the initiator's port goes by [default: the port's own]
+    #[arg(long, value_name = "GUID", requires = "target")]
+    guid: Option<Guid>,
+    /// SRP: I/O controller GUID of the target port, as portal list shows it
+    #[arg(long, value_name = "GUID", requires = "target")]
+    ioc_guid: Option<Guid>,
+    /// SRP: identifier extension of the target port [default: the I/O controller GUID]
+    #[arg(long, value_name = "GUID", requires = "target")]
+    id_ext: Option<Guid>,
+    #[command(flatten)]
+    iscsi: Iscsi,
     /// Address of the target of its own, one of 127.0.0.0/8; its initiators have the next ones
     #[arg(
         long,
@@ -79,26 +74,32 @@ pub(crate) struct Peer {
     address: Ipv4Addr,
 }
 
-/// An IP address with or without a port; the protocol has one by custom.
+/// An IP address with or without a port.
 #[derive(Clone, Copy, Debug)]
 struct TargetAddress {
     ip: IpAddr,
     port: Option<u16>,
 }
 
+impl TargetAddress {
+    fn on(self, transport: Protocol) -> SocketAddr {
+        SocketAddr::new(self.ip, self.port.unwrap_or(transport.usual_port()))
+    }
+}
+
 impl FromStr for TargetAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            let (ip, port) = (address.ip(), Some(address.port()));
+            return Ok(Self { ip, port });
+        }
         let bare = text.trim_start_matches('[').trim_end_matches(']');
-        let whole = text.parse().map(|address: SocketAddr| Self {
-            ip: address.ip(),
-            port: Some(address.port()),
-        });
-        let without = || bare.parse().map(|ip| Self { ip, port: None });
-        whole.or_else(|_| without()).map_err(|_| {
+        let ip = bare.parse().map_err(|_| {
             "accepted: an IP address, or one with a port, such as 10.0.0.1:5555".to_owned()
-        })
+        })?;
+        Ok(Self { ip, port: None })
     }
 }
 
@@ -112,12 +113,83 @@ impl Peer {
         Lun::peripheral(self.lun)
     }
 
+    /// What carries the commands, one after another.
+    pub(crate) fn transports(&self) -> Vec<Protocol> {
+        match (self.transport, self.target) {
+            (Some(transport), _) => vec![transport],
+            (None, None) => Protocol::ALL.to_vec(),
+            (None, Some(_)) => vec![Protocol::Srp],
+        }
+    }
+
     /// What was typed, for messages.
     pub(crate) fn name(&self) -> String {
         match self.target {
-            Some(address) => format!("LUN {} of {}", self.lun, self.at(address)),
+            Some(target) => {
+                let transport = self.transport.unwrap_or(Protocol::Srp);
+                format!("LUN {} of {}", self.lun, target.on(transport))
+            }
             None => "a LUN in memory of a target of its own".to_owned(),
         }
+    }
+
+    /// Looks for what cannot be before anything is done: `sessions` are to run at the same time.
+    ///
+    /// # Errors
+    /// Options that do not belong together, or are missing.
+    pub(crate) fn check(&self, sessions: usize) -> Result<(), Failure> {
+        let Some(_) = self.target else {
+            return Ok(());
+        };
+        let transport = self.transport.unwrap_or(Protocol::Srp);
+        self.check_options(transport)?;
+        if self.fabric != Some(FabricKind::Soft) || sessions < 2 {
+            return Ok(());
+        }
+        if self.source.len() >= sessions && self.guid.is_some() {
+            return Ok(());
+        }
+        Err(Failure::Usage(
+            format!(
+                "sessions over soft need an address each to come from, and one GUID to go by: {sessions} are wanted, \
+                 came {} and {}",
+                match self.source.len() {
+                    1 => "1 address".to_owned(),
+                    count => format!("{count} addresses"),
+                },
+                if self.guid.is_some() { "a GUID" } else { "no GUID" }
+            ),
+            "name them: --guid GUID --source IP,IP,… (addresses of this machine that no other program uses for RoCE)"
+                .to_owned(),
+        ))
+    }
+
+    fn check_options(&self, transport: Protocol) -> Result<(), Failure> {
+        let is_tcp = transport == Protocol::Tcp;
+        let given = [
+            (
+                "--ioc-guid",
+                self.ioc_guid.is_some() && transport.is_iscsi(),
+            ),
+            ("--id-ext", self.id_ext.is_some() && transport.is_iscsi()),
+            ("--guid", self.guid.is_some() && is_tcp),
+            ("--fabric", self.fabric.is_some() && is_tcp),
+        ];
+        let given = given.iter().find(|(_, is_wrong)| *is_wrong);
+        let iscsi = self.iscsi.first_given().filter(|_| !transport.is_iscsi());
+        if let Some(option) = given.map(|(option, _)| *option).or(iscsi) {
+            return Err(Failure::Usage(
+                format!("{option} means nothing over {transport}"),
+                "leave it out, or choose by --transport srp, iser or tcp".to_owned(),
+            ));
+        }
+        if transport == Protocol::Srp && self.ioc_guid.is_none() {
+            return Err(Failure::Usage(
+                "over srp a target has a name of two GUIDs, and none came".to_owned(),
+                "add --ioc-guid GUID, as srptgt portal list shows it; or choose --transport iser or tcp".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     /// Starts a target with a LUN of this size, unless one was named.
@@ -125,153 +197,81 @@ impl Peer {
         if !self.is_own() {
             return Ok(None);
         }
-        let address = SocketAddr::new(self.own_address(0)?, self.service_port());
-        let host = (own_guid()?, OWN_NAME);
-        let started = Daemon::start((self.protocol, address), size, host).await;
+        let guest = Guest {
+            guid: guid(OWN_GUID)?,
+            iqn: iscsi::OWN_NAME,
+        };
+        let address = route::loopback(self.address, 0)?;
+        let started = Daemon::start(address, size, guest).await;
         Ok(Some(started.map_err(in_the_way)?))
     }
 
-    /// How session `number` of several that run at the same time reaches the target.
+    /// How sessions reach the target over this transport. Over iSCSI the target may be asked for its name first.
     ///
     /// # Errors
-    /// It has no address to come from.
-    pub(crate) fn dial(&self, own: Option<&Daemon>, number: u16) -> Result<Dial, Failure> {
+    /// The target's reason for its refusal, or what is missing here.
+    pub(crate) async fn route(
+        &self,
+        own: Option<&Daemon>,
+        transport: Protocol,
+    ) -> Result<Route, Failure> {
         match (own, self.target) {
-            (Some(own), _) => {
-                let address = SocketAddr::new(self.own_address(0)?, self.service_port());
-                let guid = Some(own_guid()?);
-                let dial = match self.datamover() {
-                    None => Dial::Srp {
-                        fabric: FabricKind::Soft,
-                        guid,
-                        options: ConnectOptions::new(address, own.port()),
-                    },
-                    Some(datamover) => Dial::Iscsi {
-                        fabric: FabricKind::Soft,
-                        guid,
-                        options: iscsi_options(address, datamover, OWN_NAME, own.name()),
-                    },
-                };
-                let source = self.own_address(u32::from(number) + 1)?;
-                Ok(dial.coming_from(Some(SocketAddr::new(source, 0))))
+            (Some(own), _) => self.own_route(own, transport),
+            (None, Some(target)) => {
+                let dial = self.foreign(transport, target.on(transport)).await?;
+                Ok(Route::from_given(dial, self.source.clone()))
             }
-            (None, Some(address)) => self.dial_foreign(self.at(address), number),
             (None, None) => Err(Failure::Usage(
                 "no target is named".to_owned(),
                 String::new(),
             )),
         }
     }
-
-    fn dial_foreign(&self, address: SocketAddr, number: u16) -> Result<Dial, Failure> {
-        let dial = self.foreign(address)?;
-        let fabric = self.fabric.unwrap_or_default();
-        let is_soft = fabric == FabricKind::Soft && self.protocol != Protocol::Tcp;
-        let source = self.source.get(usize::from(number)).or(match is_soft {
-            false => self.source.first(),
-            true => None,
-        });
-        let is_ready = number == 0 || (source.is_some() && self.guid.is_some());
-        if is_soft && !is_ready {
-            return Err(Failure::Usage(
-                format!(
-                    "session {} has no address or no GUID to come from",
-                    number + 1
-                ),
-                "over soft name both: --guid GUID, and --source IP,IP,… with one for each session"
-                    .to_owned(),
-            ));
-        }
-        Ok(dial.coming_from(source.map(|ip| SocketAddr::new(*ip, 0))))
-    }
-
-    /// What a target that was named wants to be called.
-    fn foreign(&self, address: SocketAddr) -> Result<Dial, Failure> {
-        let (fabric, guid) = (self.fabric.unwrap_or_default(), self.guid);
-        if let Some(datamover) = self.datamover() {
-            let name = self.initiator_name.as_ref().map_or(OWN_NAME, Iqn::as_str);
-            let target = self.iqn.as_ref().ok_or_else(|| {
-                let fix = "name it by --iqn; srptgt target show shows it, and iscsi-ls finds it";
-                Failure::Usage(
-                    "the target's iSCSI name is missing".to_owned(),
-                    fix.to_owned(),
-                )
-            })?;
-            return Ok(Dial::Iscsi {
-                fabric,
-                guid,
-                options: iscsi_options(address, datamover, name, target.as_str()),
-            });
-        }
-        let ioc_guid = self.ioc_guid.ok_or_else(|| {
-            let fix = "name it by --ioc-guid; srptgt portal list shows it";
-            Failure::Usage(
-                "the target's I/O controller GUID is missing".to_owned(),
-                fix.to_owned(),
-            )
-        })?;
-        let port = TargetPortId {
-            id_ext: self.id_ext.unwrap_or(ioc_guid).value(),
-            ioc_guid: ioc_guid.value(),
+    async fn foreign(&self, transport: Protocol, address: SocketAddr) -> Result<Dial, Failure> {
+        let from = RdmaPort {
+            fabric: self.fabric.unwrap_or_default(),
+            guid: self.guid,
         };
-        Ok(Dial::Srp {
-            fabric,
-            guid,
-            options: ConnectOptions::new(address, port),
-        })
-    }
-
-    fn at(&self, address: TargetAddress) -> SocketAddr {
-        SocketAddr::new(address.ip, address.port.unwrap_or(self.service_port()))
-    }
-
-    fn service_port(&self) -> u16 {
-        match self.protocol {
-            Protocol::Srp => SERVICE_PORT,
-            Protocol::Iser | Protocol::Tcp => ISCSI_PORT,
+        if transport.is_iscsi() {
+            let source = self.source.first().map(|ip| SocketAddr::new(*ip, 0));
+            return self.iscsi.dial(transport, from, address, source).await;
         }
+        let ioc_guid = self.ioc_guid.map_or(0, Guid::value);
+        let port = TargetPortId {
+            id_ext: self.id_ext.map_or(ioc_guid, Guid::value),
+            ioc_guid,
+        };
+        let options = Box::new(ConnectOptions::new(address, port));
+        Ok(Dial::Srp { from, options })
     }
 
-    fn datamover(&self) -> Option<Datamover> {
-        match self.protocol {
-            Protocol::Srp => None,
-            Protocol::Iser => Some(Datamover::Iser),
-            Protocol::Tcp => Some(Datamover::Tcp),
-        }
-    }
-
-    /// The address behind the target's own.
-    fn own_address(&self, more: u32) -> Result<IpAddr, Failure> {
-        let address = Ipv4Addr::from(u32::from(self.address).wrapping_add(more));
-        if address.is_loopback() && self.address.is_loopback() {
-            return Ok(IpAddr::V4(address));
-        }
-        Err(Failure::Usage(
-            format!(
-                "{} and the addresses behind it are not all of 127.0.0.0/8",
-                self.address
-            ),
-            "leave --address out, or give one like 127.0.1.1".to_owned(),
-        ))
+    fn own_route(&self, own: &Daemon, transport: Protocol) -> Result<Route, Failure> {
+        let (dial, stranger) = (
+            own_dial(own, transport, OWN_GUID, iscsi::OWN_NAME)?,
+            own_dial(own, transport, STRANGER_GUID, STRANGER_NAME)?,
+        );
+        Ok(Route::on_loopback(self.address, dial, stranger))
     }
 }
 
-fn iscsi_options(
-    address: SocketAddr,
-    datamover: Datamover,
-    initiator: &str,
-    target: &str,
-) -> Box<iscsi::ConnectOptions> {
-    let login = LoginOptions {
-        // Other targets than ours do send them.
-        long_sequences: true,
-        ..LoginOptions::new(datamover, initiator, Some(target))
+/// An initiator of a target of our own.
+fn own_dial(own: &Daemon, transport: Protocol, port: u64, name: &str) -> Result<Dial, Failure> {
+    let from = RdmaPort {
+        fabric: FabricKind::Soft,
+        guid: Some(guid(port)?),
     };
-    Box::new(iscsi::ConnectOptions::new(address, login))
+    let address = own.address(transport);
+    if transport == Protocol::Srp {
+        let options = Box::new(ConnectOptions::new(address, own.port()));
+        return Ok(Dial::Srp { from, options });
+    }
+    let login = iscsi::login(transport, name, Some(own.name()));
+    let options = initiator::iscsi::ConnectOptions::new(address, login);
+    Ok(iscsi::dial(transport, from, options))
 }
 
-fn own_guid() -> Result<Guid, Failure> {
-    let guid = Guid::new(OWN_GUID);
+fn guid(value: u64) -> Result<Guid, Failure> {
+    let guid = Guid::new(value);
     guid.ok_or_else(|| anyhow::anyhow!("the initiator's GUID is none; please report it").into())
 }
 
@@ -286,12 +286,14 @@ fn in_the_way(error: anyhow::Error) -> Failure {
 pub(crate) fn not_in(error: &ConnectError) -> Failure {
     let fix = match error {
         ConnectError::Rdma(initiator_error) if is_taken(initiator_error) => OTHER_ADDRESSES,
-        ConnectError::Rdma(_) => "where there is no RDMA, --fabric soft needs none",
-        ConnectError::Iscsi(_) => {
-            "check --iqn and --initiator-name; on srptgt, srptgt pending shows who was refused and why"
+        ConnectError::Rdma(_) => {
+            "where there is no RDMA, --fabric soft needs none, and --transport tcp neither"
         }
         ConnectError::Login { .. } => {
             "check --ioc-guid, --id-ext and --guid; on srptgt, srptgt pending shows who was refused and why"
+        }
+        ConnectError::Iscsi(_) => {
+            "check --iqn, --target-name and the CHAP options; on srptgt, srptgt pending shows who was refused and why"
         }
         _ => "",
     };

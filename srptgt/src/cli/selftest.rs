@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::api::client::Client;
 use crate::config::ByteSize;
-use crate::identity::Guid;
 use crate::loopback::Daemon;
+use crate::portal::Protocol;
 use crate::selftest::{Finding, Stall, Target, Verdict, names, run};
 
 use super::peer::Peer;
@@ -15,9 +15,6 @@ use super::{Failure, Outcome, Output, say};
 
 /// Size of the LUN of a target of our own.
 const LUN_BYTES: u64 = 64 << 20;
-
-/// A GUID that no target of our own lists.
-const STRANGER_GUID: u64 = 0x0252_0200_00de_3002;
 
 /// Memory in bytes for the data of a session's commands.
 const DATA_BYTES: usize = 32 << 20;
@@ -36,6 +33,7 @@ pub(crate) struct Selftest {
 
 impl Selftest {
     pub(crate) async fn run(self, output: Output) -> Outcome {
+        self.peer.check(1)?;
         if !self.peer.is_own() && !self.destroy_data {
             return Err(Failure::Usage(
                 format!(
@@ -53,11 +51,37 @@ impl Selftest {
 
     async fn examine(&self, output: Output) -> Outcome {
         let own = self.peer.start(ByteSize(LUN_BYTES)).await?;
+        let mut findings = Vec::new();
+        let mut passed = true;
+        for transport in self.peer.transports() {
+            let (all, mut found) = self.examine_over(own.as_ref(), transport, output).await?;
+            passed &= all;
+            findings.append(&mut found);
+        }
+        let report = json!({ "target": self.peer.name(), "passed": passed, "checks": findings });
+        match output {
+            Output::Json => say(&format!("{report:#}\n"))?,
+            Output::Table => say(&summary(&findings))?,
+        }
+        match passed {
+            true => Ok(()),
+            false => Err(Failure::Said),
+        }
+    }
+
+    /// All checks over one transport; true when none failed.
+    async fn examine_over(
+        &self,
+        own: Option<&Daemon>,
+        transport: Protocol,
+        output: Output,
+    ) -> Result<(bool, Vec<Finding>), Failure> {
+        let route = self.peer.route(own, transport).await?;
         let target = Target {
-            dial: self.peer.dial(own.as_ref(), 0)?.with_memory(DATA_BYTES),
+            dial: route.dial(0)?.with_memory(DATA_BYTES),
             lun: self.peer.lun(),
-            stranger: own.as_ref().and_then(|_| Guid::new(STRANGER_GUID)),
-            stall: own.as_ref().map(|own| stall(own.client().clone())),
+            stranger: route.stranger(),
+            stall: own.map(|own| stall(own.client().clone())),
         };
         let skip = self.skip.clone();
         // The checks block, and a held-up command is let go by this runtime.
@@ -71,16 +95,7 @@ impl Selftest {
             });
             (passed, findings)
         });
-        let (passed, findings) = examined.await.map_err(anyhow::Error::from)?;
-        let report = json!({ "target": self.peer.name(), "passed": passed, "checks": findings });
-        match output {
-            Output::Json => say(&format!("{report:#}\n"))?,
-            Output::Table => say(&summary(&findings))?,
-        }
-        match passed {
-            true => Ok(()),
-            false => Err(Failure::Said),
-        }
+        Ok(examined.await.map_err(anyhow::Error::from)?)
     }
 }
 
@@ -96,11 +111,11 @@ fn line(finding: &Finding) -> String {
         Verdict::Fail => "FAIL",
         Verdict::Skip => "SKIP",
     };
-    let name = finding.name;
+    let (transport, name) = (finding.transport, finding.name);
     match &finding.expected {
-        None => format!("{verdict}  {name:<20} {}\n", finding.came),
+        None => format!("{verdict}  {transport:<4}  {name:<20} {}\n", finding.came),
         Some(expected) => format!(
-            "{verdict}  {name:<20} expected {expected}; came: {}\n",
+            "{verdict}  {transport:<4}  {name:<20} expected {expected}; came: {}\n",
             finding.came
         ),
     }

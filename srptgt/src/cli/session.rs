@@ -143,7 +143,7 @@ fn traffic(session: &Value) -> String {
 fn micros(lun: &Value, pointer: &str) -> String {
     match number(lun, pointer) {
         0 => "-".to_owned(),
-        us if us < 10_000 => format!("{us} us"),
+        us if us < 10_000 => format!("{us} µs"),
         us => format!("{} ms", us / 1000),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::stdout;
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use rustix::termios::{isatty, tcgetwinsize};
 use serde_json::Value;
 
@@ -12,6 +12,16 @@ pub(crate) type Column<'a> = (&'a str, &'a dyn Fn(&Value) -> String);
 
 /// One line for each item, or `empty` when there is none.
 pub(crate) fn list(items: &[Value], columns: &[Column<'_>], empty: &str) -> String {
+    figures(items, columns, columns.len(), empty)
+}
+
+/// The same, with figures in all columns but the first `words`: they stand at the right, so that they can be compared.
+pub(crate) fn figures(
+    items: &[Value],
+    columns: &[Column<'_>],
+    words: usize,
+    empty: &str,
+) -> String {
     if items.is_empty() {
         return format!("{empty}\n");
     }
@@ -19,6 +29,9 @@ pub(crate) fn list(items: &[Value], columns: &[Column<'_>], empty: &str) -> Stri
     table.set_header(columns.iter().map(|(head, _)| *head));
     for item in items {
         table.add_row(columns.iter().map(|(_, cell)| cell(item)));
+    }
+    for column in table.column_iter_mut().skip(words) {
+        column.set_cell_alignment(CellAlignment::Right);
     }
     finish(table)
 }

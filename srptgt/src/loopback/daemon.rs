@@ -1,7 +1,7 @@
-//! The target as a child process: `serve` over the soft fabric, with one LUN in memory for one host.
+//! The target as a child process: `serve` over the soft fabric and TCP, with one LUN in memory for one host.
 
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use transport_srp::TargetPortId;
 use crate::api::client::Client;
 use crate::config::ByteSize;
 use crate::identity::Guid;
-use crate::portal::Protocol;
+use crate::portal::{ISCSI_PORT, Protocol, SRP_PORT};
 
 /// How long it may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -30,16 +30,42 @@ const LUN: &str = "scratch";
 /// Names of the target port; the universal/local bit is set, so that no hardware has them.
 const ID_EXT: u64 = 0x0253_5250_0000_0001;
 const IOC_GUID: u64 = 0x0253_5250_0000_0002;
-
-/// The target's iSCSI name.
-const NAME: &str = "iqn.2026-11.io.srptgt:loopback";
+const TARGET_NAME: &str = "iqn.2026-11.io.srptgt:scratch";
 
 /// A running daemon. It ends, and its folder goes, when this is dropped.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
     client: Client,
+    portals: Portals,
     _folder: TempDir,
+}
+
+/// The one who is let in.
+#[derive(Clone, Copy, Debug)]
+pub struct Guest<'a> {
+    /// Port GUID, for SRP.
+    pub guid: Guid,
+    /// iSCSI name, for iSER and TCP.
+    pub iqn: &'a str,
+}
+
+/// Where it listens.
+#[derive(Clone, Copy, Debug)]
+struct Portals {
+    address: IpAddr,
+    tcp_port: u16,
+}
+
+impl Portals {
+    fn of(&self, protocol: Protocol) -> SocketAddr {
+        let port = match protocol {
+            Protocol::Srp => SRP_PORT,
+            Protocol::Iser => ISCSI_PORT,
+            Protocol::Tcp => self.tcp_port,
+        };
+        SocketAddr::new(self.address, port)
+    }
 }
 
 /// What the daemon has cost since it started.
@@ -54,24 +80,21 @@ pub struct Cost {
 }
 
 impl Daemon {
-    /// Starts one that shows an empty LUN of this size, as LUN 0, to the port with this GUID and this iSCSI name.
+    /// Starts one that shows an empty LUN of this size, as LUN 0, to one initiator.
     ///
     /// # Errors
     /// What the machine lacks, or who has the address.
-    pub async fn start(
-        (protocol, address): (Protocol, SocketAddr),
-        size: ByteSize,
-        (guid, iqn): (Guid, &str),
-    ) -> anyhow::Result<Self> {
+    pub async fn start(address: IpAddr, size: ByteSize, guest: Guest<'_>) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("srptgt-").tempdir();
         let folder = folder.context(
             "a temporary folder cannot be made; name one that can be written to by TMPDIR=FOLDER",
         )?;
         let config = folder.path().join("srptgt.toml");
-        std::fs::write(
-            &config,
-            configuration((protocol, address), size, (guid, iqn)),
-        )?;
+        let portals = Portals {
+            address,
+            tcp_port: super::free_tcp_port(address)?,
+        };
+        std::fs::write(&config, configuration(portals, size, guest))?;
         let api = folder.path().join("api.sock");
         let log = folder.path().join("log");
         let child = Command::new(std::env::current_exe()?)
@@ -97,6 +120,7 @@ impl Daemon {
         let mut daemon = Self {
             child,
             client: Client::new(&api),
+            portals,
             _folder: folder,
         };
         daemon.wait_until_up(&log).await?;
@@ -130,9 +154,14 @@ impl Daemon {
         }
     }
 
-    /// What iSCSI initiators call the target.
+    /// What initiators call the target over iSCSI.
     pub fn name(&self) -> &'static str {
-        NAME
+        TARGET_NAME
+    }
+
+    /// Where it listens.
+    pub fn address(&self, protocol: Protocol) -> SocketAddr {
+        self.portals.of(protocol)
     }
 
     /// What it has cost so far.
@@ -186,17 +215,19 @@ fn listening(status: &Value) -> anyhow::Result<()> {
     }
 }
 
-fn configuration(
-    (protocol, address): (Protocol, SocketAddr),
-    size: ByteSize,
-    (guid, iqn): (Guid, &str),
-) -> String {
+fn configuration(portals: Portals, size: ByteSize, guest: Guest<'_>) -> String {
+    let portals = Protocol::ALL.map(|protocol| {
+        let listen = portals.of(protocol);
+        format!("[[portal]]\nprotocol = \"{protocol}\"\nlisten = \"{listen}\"\n\n")
+    });
     format!(
-        "[target]\nid_ext = \"0x{ID_EXT:016x}\"\nioc_guid = \"0x{IOC_GUID:016x}\"\niqn = \"{NAME}\"\n\n\
-         [[portal]]\nprotocol = \"{protocol}\"\nlisten = \"{address}\"\n\n\
-         [lun.{LUN}]\nram = \"{size}\"\nwrite_cache = true\n\n\
-         [host.initiator]\nguids = [\"{guid}\"]\niqns = [\"{iqn}\"]\n\n\
-         [[map]]\nhost = \"initiator\"\nlun = \"{LUN}\"\nnumber = 0\n"
+        "[target]\nid_ext = \"0x{ID_EXT:016x}\"\nioc_guid = \"0x{IOC_GUID:016x}\"\niqn = \"{TARGET_NAME}\"\n\n\
+         {}[lun.{LUN}]\nram = \"{size}\"\nwrite_cache = true\n\n\
+         [host.initiator]\nguids = [\"{}\"]\niqns = [\"{}\"]\n\n\
+         [[map]]\nhost = \"initiator\"\nlun = \"{LUN}\"\nnumber = 0\n",
+        portals.concat(),
+        guest.guid,
+        guest.iqn
     )
 }
 
@@ -244,12 +275,18 @@ mod tests {
 
     #[test]
     fn the_configuration_is_one() {
-        let address = "127.0.0.1:5555".parse().expect("address");
-        let guid = Guid::new(7).expect("GUID");
-        let host = (guid, "iqn.2026-11.test:a");
-        let text = configuration((Protocol::Tcp, address), ByteSize(64 << 20), host);
+        let portals = Portals {
+            address: "127.0.0.1".parse().expect("address"),
+            tcp_port: 40_000,
+        };
+        let guest = Guest {
+            guid: Guid::new(7).expect("GUID"),
+            iqn: "iqn.2026-11.io.srptgt:guest",
+        };
+        let text = configuration(portals, ByteSize(64 << 20), guest);
         let (config, is_complete) = parse(&text).expect(&text);
         assert_eq!((config.luns.len(), config.maps.len()), (1, 1));
+        assert_eq!(config.portals.len(), 3);
         assert!(!is_complete, "the LUN's names are made at its start");
     }
 

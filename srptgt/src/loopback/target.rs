@@ -1,6 +1,6 @@
 //! The target: control plane and worker as `serve` runs them, with a configuration in a temporary folder.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -108,17 +108,32 @@ impl Target {
         self.control.add_lun(name.clone(), table).await.map(drop)
     }
 
-    /// Listens for SRP.
+    /// What initiators call the target over iSCSI.
+    pub fn name(&self) -> String {
+        self.control.target_names().iscsi.target_name.to_string()
+    }
+
+    /// Listens on an address: RDMA on the usual port of the protocol, TCP on one that is free. Returns where.
     ///
     /// # Errors
-    /// Its UDP port is in use.
-    pub async fn listen(&self, address: SocketAddr) -> Result<(), Fault> {
-        let portal = Portal {
-            protocol: Protocol::Srp,
-            listen: Listen::Ip(address),
-            fabric: Some(FabricKind::Soft),
+    /// Its UDP port is in use, or there is no TCP port.
+    pub async fn listen(&self, protocol: Protocol, address: IpAddr) -> Result<SocketAddr, Fault> {
+        let (port, fabric) = match protocol {
+            Protocol::Srp | Protocol::Iser => (protocol.usual_port(), Some(FabricKind::Soft)),
+            Protocol::Tcp => {
+                let port = super::free_tcp_port(address);
+                let port = port.map_err(|error| Fault::failed(format!("{error:#}")))?;
+                (port, None)
+            }
         };
-        self.control.add_portal(portal).await.map(drop)
+        let listen = SocketAddr::new(address, port);
+        let portal = Portal {
+            protocol,
+            listen: Listen::Ip(listen),
+            fabric,
+        };
+        self.control.add_portal(portal).await?;
+        Ok(listen)
     }
 
     /// Ends all sessions and the worker, and removes the folder.

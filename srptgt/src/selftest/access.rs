@@ -1,11 +1,6 @@
 //! Who gets in, and what several sessions see of each other.
 
-use initiator::iscsi::machine::CloseReason;
-use initiator::machine::LoginError;
-use initiator::{ConnectError, Ended, Lun, Nexus, Scsi};
-
-use transport_iser::login::LoginError::Refused;
-use transport_iser::pdu::LoginStatus;
+use initiator::{Ended, Lun, Nexus, Scsi};
 
 use super::data::{check_blocks, write_blocks};
 use super::{Failed, Subject, differs, expect};
@@ -27,23 +22,18 @@ pub(super) fn login(subject: &mut Subject) -> Result<String, Failed> {
     Ok(format!("let in, {most} commands may be outstanding"))
 }
 
-/// Another port is refused by the protocol's own answer.
+/// Another initiator is refused by the protocol's own answer.
 pub(super) fn stranger(subject: &mut Subject) -> Result<String, Failed> {
-    let stranger = subject.target.stranger;
+    let stranger = subject.target.stranger.as_ref();
     let stranger = stranger.ok_or(Failed::Impossible("its access list is not ours"))?;
+    let name = stranger.initiator();
     match subject.line.log_in_as(stranger, 9) {
-        Err(ConnectError::Login {
-            error: LoginError::Rejected(reject),
-            ..
-        }) => Ok(format!("{stranger} is refused: {reject}")),
-        Err(ConnectError::Iscsi(CloseReason::Login(failure)))
-            if failure.error == Refused(LoginStatus::AUTHORIZATION_FAILURE) =>
-        {
-            Ok(format!("a name that is not listed is refused: {failure}"))
-        }
-        Err(error) => Err(differs("a login reject", error.to_string())),
+        Err(error) => match error.refusal() {
+            Some(refusal) => Ok(format!("{name} is refused: {refusal}")),
+            None => Err(differs("a refused login", error.to_string())),
+        },
         Ok(_) => Err(differs(
-            format!("a login reject for {stranger}"),
+            format!("a refused login of {name}"),
             "it was let in",
         )),
     }

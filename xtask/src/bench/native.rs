@@ -133,6 +133,8 @@ fn command(program: &Path) -> Result<std::process::Command> {
     let program = program.to_str().context("the program's path is no text")?;
     let arguments = [
         "bench",
+        "--transport",
+        "srp",
         "--address",
         ADDRESS,
         "--seconds",
