@@ -41,6 +41,8 @@ pub(crate) struct PoolCore {
 enum Room {
     Slots(Slots),
     Buddy(Buddy),
+    /// Of another pool's room.
+    Share(Rc<PoolCore>),
 }
 
 impl Pool {
@@ -63,6 +65,34 @@ impl Pool {
         Self::new(arena, region, room)
     }
 
+    /// One user's share of this pool: buffers come from here, and a user that holds some gets no more than there would
+    /// remain for others. So many that take all they can get end with equal parts, and as much is left for who comes
+    /// next; who holds nothing gets whatever is there.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let core = &self.0;
+        Self(Rc::new(PoolCore {
+            arena: Arc::clone(&core.arena),
+            region: core.region.clone(),
+            base: core.base,
+            room: RefCell::new(Room::Share(Rc::clone(core))),
+            in_use: Cell::new(0),
+            high_water: Cell::new(0),
+        }))
+    }
+
+    /// True when it is for what this share holds already that [`Pool::take`] refuses `len` bytes.
+    pub fn exceeds_share(&self, len: usize) -> bool {
+        match &*self.0.room.borrow() {
+            Room::Slots(_) | Room::Buddy(_) => false,
+            Room::Share(of) => {
+                let held = self.0.in_use.get();
+                let free = of.region.len() - of.in_use.get();
+                held != 0 && held.saturating_add(len) > free
+            }
+        }
+    }
+
     fn new(arena: &Arc<Arena>, region: Range<usize>, room: Room) -> Self {
         arena.claim(&region);
         // SAFETY: a region that could be claimed is inside the arena.
@@ -81,14 +111,11 @@ impl Pool {
     /// whatever the last owner left: whoever sends a buffer to a peer fills all of it first.
     #[inline]
     pub fn take(&self, len: usize) -> Option<Buf> {
+        if self.exceeds_share(len) {
+            return None;
+        }
         let core = &self.0;
-        let (offset, block_len) = match &mut *core.room.borrow_mut() {
-            Room::Slots(slots) => slots.take(len)?,
-            Room::Buddy(buddy) => buddy.take(len)?,
-        };
-        let in_use = core.in_use.get() + block_len as usize;
-        core.in_use.set(in_use);
-        core.high_water.set(core.high_water.get().max(in_use));
+        let (offset, block_len) = core.take_block(len)?;
         // SAFETY: the room is not longer than the region.
         let block = unsafe { core.base.add(offset) };
         Some(Buf::new(Rc::clone(core), block, block_len, len))
@@ -99,6 +126,7 @@ impl Pool {
         match &*self.0.room.borrow() {
             Room::Slots(slots) => slots.largest(),
             Room::Buddy(buddy) => buddy.largest(),
+            Room::Share(of) => Self(Rc::clone(of)).largest(),
         }
     }
 
@@ -118,12 +146,27 @@ impl Pool {
 }
 
 impl PoolCore {
+    /// Offset and length of a block for `len` bytes.
+    #[inline]
+    fn take_block(&self, len: usize) -> Option<(usize, u32)> {
+        let (offset, block_len) = match &mut *self.room.borrow_mut() {
+            Room::Slots(slots) => slots.take(len)?,
+            Room::Buddy(buddy) => buddy.take(len)?,
+            Room::Share(of) => of.take_block(len)?,
+        };
+        let in_use = self.in_use.get() + block_len as usize;
+        self.in_use.set(in_use);
+        self.high_water.set(self.high_water.get().max(in_use));
+        Some((offset, block_len))
+    }
+
     #[inline]
     pub(crate) fn give_back(&self, block: NonNull<u8>, block_len: u32) {
         let offset = block.addr().get() - self.base.addr().get();
         match &mut *self.room.borrow_mut() {
             Room::Slots(slots) => slots.give_back(offset),
             Room::Buddy(buddy) => buddy.give_back(offset, block_len),
+            Room::Share(of) => of.give_back(block, block_len),
         }
         self.in_use.set(self.in_use.get() - block_len as usize);
     }
@@ -131,7 +174,9 @@ impl PoolCore {
 
 impl Drop for PoolCore {
     fn drop(&mut self) {
-        self.arena.release(&self.region);
+        if !matches!(self.room.get_mut(), Room::Share(_)) {
+            self.arena.release(&self.region);
+        }
     }
 }
 
@@ -161,6 +206,31 @@ mod tests {
         assert_eq!(pool.largest(), MIB);
         assert!(pool.take(MIB + 1).is_none());
         assert!(pool.take(MIB).is_some());
+    }
+
+    #[test]
+    fn who_takes_all_there_is_leaves_as_much_for_others() {
+        let arena = Arena::new(2 * MIB).expect("map");
+        let pool = Pool::buddy(&arena, 0..2 * MIB, MIB);
+        let grab =
+            |share: &Pool| -> Vec<Buf> { std::iter::from_fn(|| share.take(64 << 10)).collect() };
+        let (first, second) = (pool.share(), pool.share());
+        let of_first = grab(&first);
+        assert_eq!(first.level().in_use_bytes, MIB);
+        assert!(first.exceeds_share(4096));
+        let of_second = grab(&second);
+        assert_eq!(second.level().in_use_bytes, MIB / 2);
+        assert_eq!(pool.level().in_use_bytes, MIB + MIB / 2);
+        let third = pool.share();
+        assert!(
+            third.take(MIB / 2).is_some(),
+            "who holds nothing gets what is there"
+        );
+        drop(of_first);
+        assert!(!second.exceeds_share(MIB / 2));
+        drop((first, of_second, second, third));
+        assert_eq!(pool.level().in_use_bytes, 0);
+        assert_eq!(pool.take(MIB).map(|buf| buf.len()), Some(MIB));
     }
 
     #[test]

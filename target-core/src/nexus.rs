@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use iobuf::Pool;
+
 use crate::counters::LunCounters;
 use crate::sense::Sense;
 use crate::slab::Handle;
@@ -55,6 +57,8 @@ pub(crate) struct Mapping {
 #[derive(Debug)]
 pub(crate) struct Nexus {
     pub(crate) id: TransportId,
+    /// Its share of the memory for data.
+    pub(crate) data: Pool,
     /// By number. Few, and mostly without gaps from zero.
     mappings: Vec<Mapping>,
     /// The first map is no change of anything.
@@ -62,9 +66,10 @@ pub(crate) struct Nexus {
 }
 
 impl Nexus {
-    pub(crate) fn new(id: TransportId) -> Self {
+    pub(crate) fn new(id: TransportId, data: Pool) -> Self {
         Self {
             id,
+            data,
             mappings: Vec::new(),
             map_is_set: false,
         }
@@ -192,7 +197,7 @@ impl Mapping {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::tests::INITIATOR;
+    use crate::request::tests::{INITIATOR, pool};
 
     fn lu(index: u32) -> LuId {
         LuId(Handle {
@@ -210,7 +215,7 @@ mod tests {
     }
 
     fn nexus(map: &[MapEntry]) -> Nexus {
-        let mut nexus = Nexus::new(INITIATOR);
+        let mut nexus = Nexus::new(INITIATOR, pool());
         nexus.set_map(map.iter().copied());
         nexus
     }

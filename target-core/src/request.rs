@@ -164,6 +164,8 @@ impl Refusal {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use iobuf::{Arena, Pool};
+
     use super::*;
     use crate::command::CdbBytes;
     use crate::logical_unit::{Geometry, Identity};
@@ -182,6 +184,12 @@ pub(crate) mod tests {
     pub(crate) const INITIATOR: TransportId = TransportId::Srp {
         initiator_port_id: [0x11; 16],
     };
+
+    /// A pool of one page.
+    pub(crate) fn pool() -> Pool {
+        let arena = Arena::new(4096).expect("map");
+        Pool::slots(&arena, 0..4096, 4096)
+    }
 
     pub(crate) fn logical_unit() -> LogicalUnit {
         let identity = Identity {
@@ -221,7 +229,7 @@ pub(crate) mod tests {
         lu: &LogicalUnit,
         cdb: &[u8],
     ) -> Result<Vec<u8>, Sense> {
-        let mut nexus = Nexus::new(INITIATOR);
+        let mut nexus = Nexus::new(INITIATOR, pool());
         let mut data_in = Vec::new();
         let bytes = CdbBytes::new(cdb);
         function(&mut Answer {

@@ -205,7 +205,7 @@ impl Target {
 
     /// A nexus that sees nothing before [`Target::nexus_set_map`]. No two open nexuses have the same `id`.
     pub fn nexus_open(&mut self, id: TransportId) -> NexusId {
-        NexusId(self.nexuses.insert(Nexus::new(id)))
+        NexusId(self.nexuses.insert(Nexus::new(id, self.data.share())))
     }
 
     /// Data buffers came back to the pool: commands that wait for one may go on.

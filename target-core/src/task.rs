@@ -169,13 +169,16 @@ impl TaskTable {
         self.tasks.discard(id.into());
     }
 
-    /// The task that has waited longest for a buffer, and what it is to do.
-    pub(crate) fn next_for_buffer(&self) -> Option<(TaskId, Work)> {
-        let (id, task) = self.at(self.buffer_queue.first()?)?;
-        match task.state {
-            State::WaitingForBuffer(work) => Some((id, work)),
-            _ => None,
-        }
+    /// The tasks that wait for a buffer and what they are to do, in order of arrival.
+    pub(crate) fn waiting_for_buffer(&self) -> impl Iterator<Item = (TaskId, &Task, Work)> {
+        let queue = self.in_buffer_queue.iter(&self.buffer_queue);
+        queue.filter_map(|index| {
+            let (id, task) = self.at(index)?;
+            match task.state {
+                State::WaitingForBuffer(work) => Some((id, task, work)),
+                _ => None,
+            }
+        })
     }
 
     #[inline]

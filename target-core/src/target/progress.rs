@@ -1,11 +1,11 @@
 //! A task goes from state to state: it waits for what it needs, then its data moves.
 
-use iobuf::Buf;
+use iobuf::{Buf, Pool};
 
 use crate::backend::{BlockOperation, BlockRequest, TaskId};
 use crate::cdb::Cdb;
 use crate::ending::Ending;
-use crate::nexus::{LuId, Nexus, TransportId};
+use crate::nexus::{LuId, Nexus, NexusId, TransportId};
 use crate::opcode::Function;
 use crate::request::{Addressed, Extent, LOGICAL_UNIT_NOT_SUPPORTED, Refusal, UnitView, Work};
 use crate::slab::Slab;
@@ -83,7 +83,7 @@ impl Target {
         };
         let buf = match self.buffer_len(task, work) {
             0 => None,
-            len => match self.take_buffer(len) {
+            len => match self.take_buffer(task.origin.nexus, len) {
                 Some(buf) => Some(buf),
                 None => return self.wait_for_buffer(id, work),
             },
@@ -93,11 +93,18 @@ impl Target {
 
     /// Who comes later does not go first, even when there is room for a small one.
     #[inline]
-    fn take_buffer(&self, len: usize) -> Option<Buf> {
+    fn take_buffer(&self, nexus: NexusId, len: usize) -> Option<Buf> {
         match self.waits_for_buffer() {
             true => None,
-            false => self.data.take(len),
+            false => self.share_of(nexus).take(len),
         }
+    }
+
+    /// Where the buffers of a nexus come from. What it left behind when it was closed is nobody's.
+    #[inline]
+    fn share_of(&self, nexus: NexusId) -> &Pool {
+        let nexus = self.nexuses.get(nexus.0);
+        nexus.map_or(&self.data, |nexus| &nexus.data)
     }
 
     #[cold]
@@ -106,9 +113,18 @@ impl Target {
         self.tasks.enter_buffer_queue(id, work);
     }
 
-    /// Gives a buffer to the task that has waited longest for one. False when it has to wait on.
+    /// Gives a buffer to the task that has waited longest for one, past those whose nexus holds its share: who takes nothing of
+    /// what it asked for keeps nobody else waiting. False when there is no buffer.
     pub(super) fn grant_buffer(&mut self) -> bool {
-        let Some((id, work)) = self.tasks.next_for_buffer() else {
+        let next = self
+            .tasks
+            .waiting_for_buffer()
+            .find_map(|(id, task, work)| {
+                let len = self.buffer_len(task, work);
+                let share = self.share_of(task.origin.nexus);
+                (!share.exceeds_share(len)).then_some((id, work, task.origin.nexus, len))
+            });
+        let Some((id, work, nexus, len)) = next else {
             return false;
         };
         if self.waits_for_orphan(id, work) {
@@ -116,9 +132,7 @@ impl Target {
             self.wait_for_orphan(id, work);
             return true;
         }
-        let task = self.tasks.get(id);
-        let len = task.map_or(0, |task| self.buffer_len(task, work));
-        let Some(buf) = self.data.take(len) else {
+        let Some(buf) = self.share_of(nexus).take(len) else {
             return false;
         };
         self.tasks.leave_buffer_queue(id);

@@ -116,7 +116,7 @@ impl Worker {
                 ChannelId(number),
                 settings,
                 memory.messages.clone(),
-                data.clone(),
+                data.share(),
                 now_ms,
             );
             let link = Link::Stream(StreamLink::new(stream, local));
@@ -185,7 +185,7 @@ impl Worker {
                 settings,
                 header,
                 memory.messages.clone(),
-                data.clone(),
+                data.share(),
                 now_ms,
             );
             let link = Link::Rdma(RdmaLink::new(request.connection, queue_pair, adapter));

@@ -24,7 +24,7 @@ const STAGES: [Stage; 5] = [
 
 /// A bench whose exchange with tag 77 is a write of A at this stage; and a buffer that keeps the pool empty.
 fn staged(stage: Stage) -> (Bench, Option<iobuf::Buf>) {
-    let mut bench = Bench::with(16, 8192);
+    let mut bench = Bench::with(16, 16384);
     bench.is_backend_held = true;
     bench.is_transport_held = true;
     let mut write = Io::write(0, &blocks(7, 1)).tag(77);
@@ -39,7 +39,7 @@ fn staged(stage: Stage) -> (Bench, Option<iobuf::Buf>) {
             bench.send(bench.b, Io::write(0, &blocks(1, 1)));
             bench.close_channel(bench.b);
         }
-        Stage::WaitingForBuffer => hog = bench.pool.take(8192),
+        Stage::WaitingForBuffer => hog = bench.pool.take(16384),
         Stage::Pulling | Stage::Executing => {}
     }
     let exchange = bench.send(bench.a, write);

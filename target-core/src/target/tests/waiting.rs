@@ -33,8 +33,8 @@ fn buffers_are_given_in_order_of_arrival() {
             "read 0+8192",
             "1: GOOD",
             "read 512+512",
-            "3: GOOD",
-            "2: GOOD"
+            "2: GOOD",
+            "3: GOOD"
         ]
     );
     assert_eq!(bench.target.counters().totals.buffer_waits, 3);
@@ -83,5 +83,26 @@ fn immediate_data_waits_with_its_command() {
         ["1: pull 600+424", "durable write 0+1024", "1: GOOD"]
     );
     assert_eq!(bench.disk[..1024], data);
+    bench.assert_idle();
+}
+
+/// Who asks for more than there is, and takes nothing of it, waits for itself alone.
+#[test]
+fn nobody_waits_behind_a_nexus_that_holds_its_share() {
+    let mut bench = Bench::with(16, 32768);
+    bench.is_transport_held = true;
+    for lba in 0..8 {
+        bench.send(bench.a, Io::write(lba * 8, &blocks(1, 8)));
+    }
+    let pulled = bench.trace();
+    assert_eq!(pulled.len(), 4, "half of eight pages: {pulled:?}");
+    assert_eq!(bench.target.counters().waiting_for_buffer, 4);
+    bench.send(bench.b, Io::write(0, &blocks(2, 8)));
+    bench.send(bench.b, Io::write(8, &blocks(2, 8)));
+    assert_eq!(bench.trace().len(), 2, "the other nexus goes first");
+    for _ in 0..10 {
+        bench.fill();
+        bench.trace();
+    }
     bench.assert_idle();
 }
