@@ -3,150 +3,22 @@
 
 #[path = "iscsi_hostile/attacker.rs"]
 mod attacker;
+#[path = "iscsi_hostile/scene.rs"]
+mod scene;
+#[path = "iscsi_hostile/sessions.rs"]
+mod sessions;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
-
-use attacker::{Answer, Attacker, LUN, Peer, read, text, write};
-use initiator::iscsi::machine::LoginOptions;
-use initiator::iscsi::{ConnectOptions, Session};
-use initiator::{Lun, Scsi};
-use serde_json::Value;
+use attacker::{LUN, Peer, read, write};
+use scene::{GROWTH_KIB, Scene, beside_an_honest_session};
 use target_core::status::Status;
-use tests::bed::{loopback_address, natively};
-use tests::deadline::{until, until_true};
-use tests::srptgt::Srptgt;
-use tests::sweep::Sweep;
+use tests::deadline::until_true;
 use transport_iser::Sn;
-use transport_iser::login::Datamover;
 use transport_iser::pdu::{
-    AttributeCode, BHS_BYTES, Bhs, DataIn, DataOut, LoginRequest, LoginStatus, LogoutReason,
-    LogoutRequest, LogoutResponse, LogoutResult, NopOut, Opcode, R2t, RESERVED_TAG, RejectReason,
-    ScsiCommand, ScsiResponse, Stage, TaskManagementCode, TaskManagementRequest,
-    TaskManagementResponse, TaskManagementResult, TextRequest, TextResponse, scsi_response,
+    AttributeCode, BHS_BYTES, Bhs, DataIn, DataOut, LoginRequest, LoginResponse, LoginStatus,
+    LogoutReason, LogoutRequest, NopOut, Opcode, R2t, RESERVED_TAG, RejectReason, ScsiCommand,
+    ScsiResponse, Stage, TaskManagementCode, TaskManagementRequest, TaskManagementResponse,
+    TaskManagementResult, scsi_response,
 };
-
-const HONEST: &str = "iqn.2026-11.example:honest";
-const HOSTILE: &str = "iqn.2026-11.example:hostile";
-
-/// What the daemon may hold in memory more than before an attack: the whole pool for the data of commands, which the honest
-/// session touches too, and something for everything else.
-const GROWTH_KIB: u64 = (128 << 10) + (32 << 10);
-
-/// What an attack has to work with.
-struct Scene<'a> {
-    target: &'a Srptgt,
-    attacker: Attacker,
-    honest: &'a Honest,
-}
-
-/// A session that keeps the rules, with verified I/O on LUN 0 all the time.
-struct Honest {
-    sweeps: Arc<AtomicU32>,
-    is_over: Arc<AtomicBool>,
-    load: JoinHandle<()>,
-}
-
-impl Honest {
-    fn begin(address: SocketAddr, target: &str) -> Self {
-        const DEPTH: usize = 8;
-        let (sweeps, is_over) = (
-            Arc::new(AtomicU32::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let mut login = LoginOptions::new(Datamover::Tcp, HONEST, Some(target));
-        login.outstanding = DEPTH as u32;
-        let options = ConnectOptions::new(address, login);
-        let (count, end) = (Arc::clone(&sweeps), Arc::clone(&is_over));
-        let load = thread::spawn(move || {
-            let mut session = Session::connect_tcp(&options).expect("a session");
-            session.await_ready(Lun([0; 8])).expect("ready");
-            while !end.load(Ordering::Relaxed) {
-                let sweep = Sweep {
-                    lun: Lun([0; 8]),
-                    bytes: 2 << 20,
-                    depth: DEPTH,
-                    seed: count.load(Ordering::Relaxed).into(),
-                };
-                sweep.verify(&mut session);
-                count.fetch_add(1, Ordering::Relaxed);
-            }
-            session.logout();
-        });
-        Self {
-            sweeps,
-            is_over,
-            load,
-        }
-    }
-
-    /// It gets on: so many whole sweeps from now.
-    #[track_caller]
-    fn assert_goes_on(&self, sweeps: u32) {
-        let goal = self.sweeps.load(Ordering::Relaxed) + sweeps;
-        until_true("the honest session to go on", 120, || {
-            assert!(!self.load.is_finished(), "the honest session has ended");
-            self.sweeps.load(Ordering::Relaxed) >= goal
-        });
-    }
-
-    fn leave(self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.load.join().expect("the honest session");
-    }
-}
-
-impl Scene<'_> {
-    fn sessions(&self) -> usize {
-        self.target.json::<Vec<Value>>("session list").len()
-    }
-
-    fn assert_growth(&self, before_kib: u64, most_kib: u64) {
-        let after_kib = self.target.resident_kib();
-        println!("resident memory: {before_kib} KiB before, {after_kib} KiB after");
-        assert!(after_kib <= before_kib + most_kib);
-    }
-}
-
-/// A target, a well-behaved session with verified I/O on LUN 0, and an attacker that may use LUN 1.
-fn beside_an_honest_session(attack: impl FnOnce(&Scene<'_>)) {
-    natively(|bed| {
-        let target = bed.target();
-        let address = SocketAddr::new(loopback_address(), 3260);
-        target.run(&format!("portal add tcp {address}"));
-        target.run(&format!(
-            "host add initiator --iqn {HONEST} --iqn {HOSTILE}"
-        ));
-        target.add_luns(&["--ram --size 4M", "--ram --size 16M"]);
-        let shown: Value = target.json("target show");
-        let name = shown["iqn"].as_str().expect("an iSCSI name");
-        let honest = Honest::begin(address, name);
-        honest.assert_goes_on(1);
-        let before_kib = target.resident_kib();
-        let stage = Scene {
-            target: &target,
-            attacker: Attacker::new(address, HOSTILE, name),
-            honest: &honest,
-        };
-        attack(&stage);
-        honest.assert_goes_on(1);
-        until_true("the attacker's sessions to end", 120, || {
-            stage.sessions() == 1
-        });
-        stage.assert_growth(before_kib, GROWTH_KIB);
-        honest.leave();
-        until_true("everybody to be gone", 60, || {
-            target.json::<Vec<Value>>("session list").is_empty()
-        });
-        target.wait_until_idle();
-        until_true("all buffers to be free", 60, || {
-            target.counters().pool_used_bytes == 0
-        });
-    });
-}
 
 /// A sequence that looks like chance and is the same in every run.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
@@ -295,7 +167,7 @@ fn what_breaks_the_stream_ends_its_connection_with_the_reason() {
         let mut peer = stage.attacker.connect();
         peer.send(&nop(1, 7).encode(0), &[]);
         let (bhs, _) = peer.pdu("a ping before the login");
-        let response = transport_iser::pdu::LoginResponse::parse(&bhs).expect("a login response");
+        let response = LoginResponse::parse(&bhs).expect("a login response");
         assert_eq!(response.status, LoginStatus::INVALID_DURING_LOGIN);
         peer.assert_gone("a ping before the login");
     });
@@ -437,13 +309,48 @@ fn a_thousand_half_open_logins_cost_little_and_time_out() {
         stage.assert_growth(before_kib, LOGINS * 32);
         for peer in &mut peers {
             let (bhs, _) = peer.pdu("the first answer");
-            let response = transport_iser::pdu::LoginResponse::parse(&bhs);
+            let response = LoginResponse::parse(&bhs);
             let status = response.expect("a login response").status;
             assert_eq!(status, LoginStatus::SUCCESS);
             peer.assert_gone("a login whose time is over");
         }
         attacker.session(&[]).assert_alive("there is room again");
     });
+}
+
+/// Four sessions ask for eight times the memory that there is for the data of commands, and move none of it. An honest session
+/// goes on while they are there, and in the end they are dropped: they do not even answer pings.
+fn hoard(stage: &Scene<'_>, command: ScsiCommand) {
+    let before_kib = stage.target.resident_kib();
+    let mut peers: Vec<Peer> = (0..4)
+        .map(|number| {
+            let mut attacker = stage.attacker.clone();
+            attacker.login.isid[5] = number;
+            attacker.session(&[])
+        })
+        .collect();
+    for peer in &mut peers {
+        for _ in 0..64 {
+            peer.command(command, &[]);
+        }
+    }
+    stage.honest.assert_goes_on(2);
+    assert_eq!(stage.sessions(), 5, "nobody had to go for that");
+    stage.assert_growth(before_kib, GROWTH_KIB);
+    until_true("those who move nothing to be dropped", 120, || {
+        stage.sessions() == 1
+    });
+    stage.honest.assert_goes_on(1);
+}
+
+#[test]
+fn who_reads_nothing_starves_nobody_and_is_dropped() {
+    beside_an_honest_session(|stage| hoard(stage, read(8192)));
+}
+
+#[test]
+fn who_never_sends_its_data_starves_nobody_and_is_dropped() {
+    beside_an_honest_session(|stage| hoard(stage, write(8192)));
 }
 
 #[test]
@@ -509,187 +416,4 @@ fn gathered(peer: &mut Peer) -> Vec<u8> {
             return gathered;
         }
     }
-}
-
-#[test]
-fn a_session_is_known_by_its_handle() {
-    beside_an_honest_session(|stage| {
-        let attacker = &stage.attacker;
-        let keys = attacker.keys(&[]);
-        let (_, response, mut peer) = attacker.status(&keys);
-        let tsih = response.tsih;
-        assert_ne!(tsih, 0);
-        let with = |change: &dyn Fn(&mut LoginRequest)| {
-            let mut other = attacker.clone();
-            change(&mut other.login);
-            let (status, response, peer) = other.status(&keys);
-            (status, response.tsih, peer)
-        };
-        let (status, ..) = with(&|login| login.tsih = tsih ^ 0x5555);
-        assert_eq!(status, LoginStatus::SESSION_DOES_NOT_EXIST);
-        let (status, ..) = with(&|login| (login.tsih, login.isid[5]) = (tsih, 9));
-        assert_eq!(
-            status,
-            LoginStatus::SESSION_DOES_NOT_EXIST,
-            "another port's"
-        );
-        let (status, ..) = with(&|login| (login.tsih, login.cid) = (tsih, 1));
-        assert_eq!(status, LoginStatus::TOO_MANY_CONNECTIONS);
-        let (status, ..) = with(&|login| (login.version_min, login.version_max) = (1, 1));
-        assert_eq!(status, LoginStatus::UNSUPPORTED_VERSION);
-        peer.assert_alive("what others tried has not touched it");
-        let (status, again, mut later) = with(&|login| login.tsih = tsih);
-        assert_eq!((status, again), (LoginStatus::SUCCESS, tsih));
-        peer.assert_gone("its connection was taken over");
-        later.assert_alive("the new connection");
-        let (status, new, mut last) = with(&|_| {});
-        assert_eq!(status, LoginStatus::SUCCESS);
-        assert_ne!(new, 0);
-        later.assert_gone("its session was reinstated");
-        last.assert_alive("the new session");
-        assert_eq!(stage.sessions(), 2);
-        let nameless = text(&["SessionType=Discovery"]);
-        assert_eq!(attacker.status(&nameless).0, LoginStatus::MISSING_PARAMETER);
-        let elsewhere = Attacker {
-            target: "iqn.2026-11.example:nobody".to_owned(),
-            ..attacker.clone()
-        };
-        let status = elsewhere.status(&elsewhere.keys(&[])).0;
-        assert_eq!(status, LoginStatus::NOT_FOUND);
-    });
-}
-
-#[test]
-fn a_logout_ends_what_it_names() {
-    beside_an_honest_session(|stage| {
-        let log_out = |reason, cid| {
-            let mut peer = stage.attacker.session(&[]);
-            let logout = LogoutRequest {
-                reason,
-                initiator_task_tag: 9,
-                cid,
-                cmd_sn: peer.take_cmd_sn(),
-                ..LogoutRequest::default()
-            };
-            peer.send(&logout.encode(0), &[]);
-            let (bhs, _) = peer.pdu("a logout");
-            let response = LogoutResponse::parse(&bhs).expect("a logout response");
-            (response.response, peer)
-        };
-        for reason in [LogoutReason::CLOSE_SESSION, LogoutReason::CLOSE_CONNECTION] {
-            let (result, mut peer) = log_out(reason, 0);
-            assert_eq!(result, LogoutResult::CLOSED_SUCCESSFULLY);
-            peer.assert_gone("a logout");
-            until_true("the session to end", 60, || stage.sessions() == 1);
-        }
-        let (result, mut peer) = log_out(LogoutReason::CLOSE_CONNECTION, 5);
-        assert_eq!(result, LogoutResult::CID_NOT_FOUND);
-        peer.assert_alive("another connection's number");
-        let (result, mut peer) = log_out(LogoutReason::REMOVE_CONNECTION_FOR_RECOVERY, 0);
-        assert_eq!(result, LogoutResult::CONNECTION_RECOVERY_NOT_SUPPORTED);
-        peer.assert_alive("there is no recovery");
-    });
-}
-
-/// A Text Request with these keys; the answer's keys.
-#[track_caller]
-fn ask(peer: &mut Peer, keys: &[&str]) -> Result<String, RejectReason> {
-    let data = text(keys);
-    let request = TextRequest {
-        is_final: true,
-        initiator_task_tag: peer.next_tag(),
-        target_transfer_tag: RESERVED_TAG,
-        cmd_sn: peer.take_cmd_sn(),
-        ..TextRequest::default()
-    };
-    peer.send(&request.encode(data.len() as u32), &data);
-    let (bhs, answer) = peer.pdu("a text answer");
-    if let Ok(reject) = transport_iser::pdu::Reject::parse(&bhs) {
-        return Err(reject.reason);
-    }
-    TextResponse::parse(&bhs).expect("a text response");
-    Ok(String::from_utf8(answer).expect("text").replace('\0', " "))
-}
-
-#[test]
-fn a_discovery_session_discovers_and_does_nothing_else() {
-    beside_an_honest_session(|stage| {
-        let attacker = &stage.attacker;
-        let keys = text(&[&format!("InitiatorName={HOSTILE}"), "SessionType=Discovery"]);
-        let (status, _, mut peer) = attacker.status(&keys);
-        assert_eq!(status, LoginStatus::SUCCESS);
-        let all = ask(&mut peer, &["SendTargets=All"]).expect("a list");
-        assert!(all.contains(&attacker.target), "{all}");
-        assert!(all.contains(&attacker.address.to_string()), "{all}");
-        let other = ask(&mut peer, &["SendTargets=iqn.2026-11.example:nobody"]);
-        assert_eq!(other.as_deref(), Ok(""));
-        peer.command(read(1), &[]);
-        peer.assert_rejected("a command", RejectReason::COMMAND_NOT_SUPPORTED);
-        let ping = nop(peer.cmd_sn, 7);
-        peer.take_cmd_sn();
-        peer.send(&ping.encode(0), &[]);
-        peer.assert_rejected("a ping", RejectReason::COMMAND_NOT_SUPPORTED);
-        assert!(ask(&mut peer, &["SendTargets=All"]).is_ok(), "it lives");
-        assert_eq!(stage.sessions(), 1, "it is no session of commands");
-    });
-}
-
-#[test]
-fn text_is_negotiated_while_commands_run() {
-    beside_an_honest_session(|stage| {
-        let mut peer = stage.attacker.session(&[]);
-        ask(&mut peer, &["MaxRecvDataSegmentLength=512"]).expect("a declaration");
-        peer.command(read(4), &[]);
-        for _ in 0..4 {
-            let (bhs, data) = peer.pdu("Data-In");
-            DataIn::parse(&bhs).expect("Data-In");
-            assert_eq!(data.len(), 512);
-        }
-        peer.assert_alive("after short segments");
-        let answer = ask(&mut peer, &["X-com.example.unknown=1"]);
-        assert_eq!(
-            answer.as_deref(),
-            Ok("X-com.example.unknown=NotUnderstood ")
-        );
-        // What holds for the whole session cannot change any more.
-        for key in [
-            "MaxBurstLength=512",
-            "HeaderDigest=CRC32C",
-            "InitiatorName=x",
-        ] {
-            let answer = ask(&mut peer, &[key]);
-            let refused = match &answer {
-                Ok(answer) => answer.ends_with("=Reject "),
-                Err(reason) => *reason == RejectReason::PROTOCOL_ERROR,
-            };
-            assert!(refused, "{key}: {answer:?}");
-            peer.assert_alive(key);
-        }
-        // A text without an end is not kept for ever.
-        let part = vec![b'x'; 8192];
-        let tag = peer.next_tag();
-        let mut target_transfer_tag = RESERVED_TAG;
-        let rejected = until("a text that is too long", 60, || {
-            let request = TextRequest {
-                continues: true,
-                initiator_task_tag: tag,
-                target_transfer_tag,
-                cmd_sn: peer.take_cmd_sn(),
-                ..TextRequest::default()
-            };
-            peer.send(&request.encode(part.len() as u32), &part);
-            let (bhs, _) = peer.pdu("a part of a text");
-            match TextResponse::parse(&bhs) {
-                Ok(response) => {
-                    target_transfer_tag = response.target_transfer_tag;
-                    None
-                }
-                Err(_) => Some(transport_iser::pdu::Reject::parse(&bhs).expect("a Reject")),
-            }
-        });
-        assert_eq!(rejected.reason, RejectReason::PROTOCOL_ERROR);
-        assert!(peer.cmd_sn < 40, "{} parts were taken", peer.cmd_sn);
-        peer.assert_alive("after all");
-        assert_eq!(peer.answer_within(Duration::ZERO), Answer::Silence);
-    });
 }
