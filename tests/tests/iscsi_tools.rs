@@ -147,6 +147,44 @@ fn chap_admits_who_has_the_secret() {
     });
 }
 
+/// Both ends show that they know the other's secret; libiscsi is told the target's in the URL.
+#[test]
+fn mutual_chap_shows_each_end_the_other() {
+    natively(|bed| {
+        let target = Target::serving(bed, 16);
+        let secret = |name: &str, text: &str| {
+            let path = PathBuf::from(bed.path(name).to_string());
+            fs::write(&path, text).expect("a secret");
+            path.display().to_string()
+        };
+        let own = secret("own", "correct-horse-battery");
+        let mutual = secret("mutual", "staple-of-the-target");
+        target.srptgt.run(&format!(
+            "host set initiator --chap-user somebody --chap-secret-file {own} --mutual-chap-user target \
+             --mutual-chap-secret-file {mutual}"
+        ));
+        let url = target
+            .url()
+            .replace("iscsi://", "iscsi://somebody%correct-horse-battery@");
+        let ask = |query: &str| attempt(&format!("iscsi-inq -i {INITIATOR} {url}{query}"));
+        ask("?target_user=target&target_password=staple-of-the-target").output();
+        ask("?target_user=target&target_password=staple-of-nobody").refusal(10);
+        ask("?target_user=nobody&target_password=staple-of-the-target").refusal(10);
+        // Who does not ask is let in all the same.
+        ask("").output();
+    });
+}
+
+#[test]
+fn libiscsi_gets_the_header_digest_that_it_insists_on() {
+    natively(|bed| {
+        let target = Target::serving(bed, 16);
+        let url = format!("{}?header_digest=crc32c", target.url());
+        let inquiry = run(&format!("iscsi-inq -i {INITIATOR} {url}"));
+        assert!(inquiry.contains("VIRTUAL-DISK"), "{inquiry}");
+    });
+}
+
 #[test]
 fn qemu_writes_an_image_and_reads_the_same() {
     natively(|bed| {
