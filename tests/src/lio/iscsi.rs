@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::{CONFIG, link, make, write};
+use super::{CONFIG, SERIAL, link, make, write};
 
 /// The target's name.
 pub const TARGET: &str = "iqn.2026-11.test.lio:disk";
@@ -24,6 +24,8 @@ impl Target {
         let disk = make(Path::new(CONFIG).join("core/iblock_1/disk"));
         write(&disk.join("control"), &format!("udev_path={block_device}"));
         write(&disk.join("enable"), "1");
+        // Without one it has no vital product data.
+        write(&disk.join("wwn/vpd_unit_serial"), SERIAL);
         let group = make(Path::new(CONFIG).join("iscsi").join(TARGET).join("tpgt_1"));
         let lun = make(group.join("lun/lun_0"));
         link(&disk, &lun.join("disk"));
