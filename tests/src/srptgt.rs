@@ -13,6 +13,7 @@ use std::thread;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::autopsy;
 use crate::command::{Finished, attempt_with_input};
@@ -216,6 +217,21 @@ impl Srptgt {
         let text = self.run(&format!("{line} --output json"));
         serde_json::from_str(&text)
             .unwrap_or_else(|error| panic!("`srptgt {line}`: {error}\n{text}"))
+    }
+
+    /// The row of a refused login in `srptgt pending`, once it is one that is looked for: the worker tells the control plane
+    /// of a refusal after it told the initiator.
+    ///
+    /// # Panics
+    ///
+    /// There is none within 30 seconds.
+    #[track_caller]
+    pub fn pending(&self, identity: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        until(&format!("{identity} to be pending"), 30, || {
+            let rows: Vec<Value> = self.json("pending");
+            rows.into_iter()
+                .find(|row| row["identity"] == identity && is_it(row))
+        })
     }
 
     /// Everything that the daemon counts.

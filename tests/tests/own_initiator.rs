@@ -86,10 +86,7 @@ fn the_listed_get_in_and_the_refused_are_pending_until_allowed(bed: &Bed) {
         other => panic!("a stranger got in: {:?}", other.err()),
     }
     let guid = format!("{:#018x}", stranger.guid);
-    let row = |rows: &[Value]| rows.iter().find(|row| row["guid"] == guid).cloned();
-    let row = until("the refused GUID to be pending", 20, || {
-        row(&target.json::<Vec<Value>>("pending"))
-    });
+    let row = target.pending(&guid, |_| true);
     let fix = row["fix"].as_str().expect("the row has a fix");
     target.run(fix.strip_prefix("srptgt ").expect("the fix is a command"));
     let hosts: Vec<Value> = target.json("host list");

@@ -61,13 +61,9 @@ fn a_refused_host_is_pending_until_it_is_allowed() {
 
 /// The command that `srptgt pending` gives for a GUID.
 fn fix_for(target: &Srptgt, guid: &str) -> String {
+    let row = target.pending(guid, |_| true);
     let shown = target.run("pending");
     assert!(shown.contains(guid), "srptgt pending does not show {guid}");
-    let pending: Vec<Value> = target.json("pending");
-    let row = pending
-        .iter()
-        .find(|row| row["identity"] == guid)
-        .expect("the refused GUID has a row");
     row["fix"].as_str().expect("the row has a fix").to_string()
 }
 

@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use serde_json::Value;
 use tests::command::run;
 use tests::disk::{Disk, FileSystem};
 use tests::fio::{Direction, Fio};
@@ -61,11 +60,8 @@ fn serve(target: &Srptgt, initiator: &Rxe) {
 fn refuse(target: &Srptgt, stranger: &Rxe) {
     let refused = target.login(stranger, stranger.address).attempt();
     assert!(refused.is_err(), "a stranger got in");
-    let pending: Vec<Value> = target.json("pending");
-    let fix = pending
-        .first()
-        .and_then(|row| row["fix"].as_str())
-        .expect("a refused login is pending");
+    let pending = target.pending(&stranger.port_guid(), |_| true);
+    let fix = pending["fix"].as_str().expect("a row has a fix");
     say(
         "stranger",
         &format!(
