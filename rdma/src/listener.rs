@@ -34,6 +34,18 @@ impl Listener {
         }))
     }
 
+    /// Listens on the addresses too that have come since, when it is on the wildcard address. What the kernel listens on
+    /// follows by itself.
+    ///
+    /// # Errors
+    /// The kernel does not list its interfaces, or refuses a socket on a new address.
+    pub fn follow_addresses(&mut self) -> Result<(), Error> {
+        match &mut self.0 {
+            Provided::Verbs(_) => Ok(()),
+            Provided::Soft(listener) => listener.follow_addresses(),
+        }
+    }
+
     /// Names this listener in the events of its channel.
     pub fn id(&self) -> ConnectionId {
         on_either!(&self.0, listener => listener.id())

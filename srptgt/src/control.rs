@@ -14,6 +14,7 @@ use crate::config::{Config, Document, Name, Secrets, TargetIdentity};
 use crate::portal::{Listen, Portal, Protocol};
 use crate::worker_link::{EventReceiver, Request, SessionInfo, WorkerLink};
 
+mod addresses;
 mod allow;
 mod apply;
 mod compile;

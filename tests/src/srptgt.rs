@@ -6,7 +6,7 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -273,13 +273,9 @@ impl Srptgt {
     }
 
     /// A login from `initiator` to the target's address `address`.
-    pub fn login(&self, initiator: &Rxe, address: Ipv4Addr) -> Login {
-        Login::new(
-            initiator,
-            SocketAddrV4::new(address, PORT),
-            ID_EXT,
-            IOC_GUID,
-        )
+    pub fn login(&self, initiator: &Rxe, address: impl Into<IpAddr>) -> Login {
+        let address = SocketAddr::new(address.into(), PORT);
+        Login::new(initiator, address, ID_EXT, IOC_GUID)
     }
 
     /// Ends the daemon as a power failure would: no farewell to anyone.

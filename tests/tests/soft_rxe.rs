@@ -1,17 +1,18 @@
 //! The soft fabric and the kernel: `srptgt` without RDMA at one end of a wire, `rdma_rxe` with an unmodified `ib_srp`
 //! at the other; and our initiator without RDMA at one end, `rdma_rxe` with the kernel's target at the other.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use initiator::{ConnectOptions, Lun, Scsi, Session, TargetPortId};
 use rdma::{Fabric, SoftConfig};
 use tests::command::run;
+use tests::deadline::until_true;
 use tests::disk::{Disk, FileSystem};
 use tests::fio::Fio;
 use tests::ib_srp::set_parameter;
 use tests::lio;
 use tests::rxe::Wire;
-use tests::srptgt::Srptgt;
+use tests::srptgt::{Home, PORT, Srptgt};
 use tests::sweep::Sweep;
 use tests::tree::Tree;
 use tests::vm::{Options, scenario};
@@ -166,5 +167,37 @@ fn our_initiator_over_the_soft_fabric_reaches_the_kernels_target() {
                 session.logout();
             }
         });
+    });
+}
+
+/// A wire gets its addresses of IPv6 while the daemon runs: they are listened on within seconds, and carry SRP.
+#[test]
+fn ib_srp_over_an_address_of_ipv6_that_came_after_the_daemon() {
+    let name = "ib_srp_over_an_address_of_ipv6_that_came_after_the_daemon";
+    scenario(name, Options::default(), || {
+        let wire = Wire::with_bare_target(0);
+        let home = Home {
+            listen: SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), PORT),
+            ..Home::in_guest("soft")
+        };
+        let target = Srptgt::start_at(home);
+        target.add_host("initiator", &wire.initiator);
+        target.add_luns(&["--ram --size 24M"]);
+        let session = target.login(&wire.initiator, wire.target.address).succeed();
+        verify(&session.disk(0), 8, 8);
+        session.logout();
+
+        let address = wire.target.add_ipv6();
+        wire.initiator.add_ipv6();
+        let dial = format!("dest=[{address}]:{PORT}");
+        until_true("the new address to be listened on", 60, || {
+            target.run("portal list").contains(&dial)
+        });
+        let session = target.login(&wire.initiator, address).succeed();
+        verify(&session.disk(0), 24, 32);
+        println!("{}", target.run("session list"));
+        session.logout();
+        target.wait_until_idle();
+        assert_eq!(target.counters().packets_refused, 0);
     });
 }

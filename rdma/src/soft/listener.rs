@@ -59,17 +59,39 @@ impl Listener {
             backlog,
             channel: Rc::downgrade(&channel.0),
         });
-        let service_id = tcp_service_id(address.port());
-        for device in devices.iter().filter_map(|place| fabric.device_at(*place)) {
-            // False when another address of the device has a listener on this port, which is as good.
-            device.core().node.listen(service_id);
-        }
-        Ok(Self {
+        let listener = Self {
             fabric: channel.0.fabric.clone(),
             id,
             address,
             devices,
-        })
+        };
+        listener.begin();
+        Ok(listener)
+    }
+
+    /// Makes the nodes of its devices listen. Does nothing to those that do.
+    fn begin(&self) {
+        let service_id = tcp_service_id(self.address.port());
+        let device_at = |place: &usize| self.fabric.device_at(*place);
+        for device in self.devices.iter().filter_map(device_at) {
+            // False when another address of the device has a listener on this port, which is as good.
+            device.core().node.listen(service_id);
+        }
+    }
+
+    /// Opens sockets on what has become an address of this machine, if this listens on all of them. One that is gone
+    /// keeps its socket, which serves again when it is back.
+    pub(crate) fn follow_addresses(&mut self) -> Result<(), Error> {
+        if !self.address.ip().is_unspecified() {
+            return Ok(());
+        }
+        for device in open_devices(&self.fabric, self.address.ip())? {
+            if !self.devices.contains(&device) {
+                self.devices.push(device);
+            }
+        }
+        self.begin();
+        Ok(())
     }
 
     pub(crate) fn id(&self) -> ConnectionId {

@@ -1,4 +1,5 @@
-//! What happens without being asked for: events of the worker, and trying again what did not come up.
+//! What happens without being asked for: events of the worker, trying again what did not come up, and addresses that
+//! have come.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +7,21 @@ use std::time::Duration;
 use crate::worker_link::{Event, EventReceiver};
 
 use super::Control;
+use super::addresses::Addresses;
 use super::apply::Change;
 use super::fault::Fault;
 use super::media::Creation;
 use super::pending::News;
 use super::state::State;
 
-/// How long something that did not come up is left alone.
+/// How long something that did not come up is left alone, and how long between two looks at the addresses.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Control {
     /// Takes events until the worker is gone, and tries again what is configured and not up.
     pub async fn run(self: Arc<Self>, mut events: EventReceiver) {
         let mut retry = tokio::time::interval(RETRY_INTERVAL);
+        let mut addresses = Addresses::default();
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -29,6 +32,9 @@ impl Control {
                 _ = retry.tick() => {
                     if let Err(fault) = self.retry().await {
                         tracing::warn!("trying again what is down: {fault}");
+                    }
+                    if let Err(fault) = self.follow_addresses(&mut addresses).await {
+                        tracing::warn!("following the addresses of this machine: {fault}");
                     }
                 }
             }
@@ -98,7 +104,7 @@ impl Control {
 }
 
 /// A portal that is not configured any more is not noted.
-fn note_portal(
+pub(super) fn note_portal(
     state: &mut State,
     portal: crate::portal::Portal,
     heard: Result<Vec<crate::portal::Endpoint>, Fault>,

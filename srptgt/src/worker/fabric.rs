@@ -151,13 +151,16 @@ impl Fabric {
         soft.map(|soft| soft.fabric.counters()).unwrap_or_default()
     }
 
-    /// Listens on a portal; one that listens already stays as it is.
+    /// Listens on a portal; one that listens already does so on the addresses too that have come since.
     ///
     /// # Errors
     /// Why it cannot, and what to do.
     pub(super) fn listen(&mut self, portal: &Portal) -> Result<Vec<Endpoint>, WorkerError> {
         let kind = portal.fabric.unwrap_or(self.default);
-        if self.listeners.iter().any(|(known, _)| known == portal) {
+        let mut listeners = self.listeners.iter_mut();
+        if let Some((_, listener)) = listeners.find(|(known, _)| known == portal) {
+            let followed = listener.follow_addresses();
+            followed.map_err(cannot_listen(portal, kind))?;
             return self.endpoints(portal, kind);
         }
         let address = match &portal.listen {
