@@ -1,7 +1,7 @@
 //! Addresses of ports and listeners.
 
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A port's 128-bit global identifier, in network order (InfiniBand Architecture, 4.1.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -12,6 +12,16 @@ impl Gid {
     pub fn interface_id(self) -> u64 {
         // The cast keeps the low 64 bits, which is what is asked for.
         u128::from_be_bytes(self.0) as u64
+    }
+
+    /// The IP address that a GID of RoCE stands for; `None` for a link-local one, as native InfiniBand has too.
+    pub fn ip(self) -> Option<IpAddr> {
+        let ip = Ipv6Addr::from(self.0);
+        match ip.to_ipv4_mapped() {
+            Some(v4) => Some(IpAddr::V4(v4)),
+            None if ip.is_unicast_link_local() => None,
+            None => Some(IpAddr::V6(ip)),
+        }
     }
 
     /// True for the GID that fills unused entries of a table.

@@ -1,6 +1,7 @@
 //! The daemon's life: start worker and control plane, serve the API, obey signals, end.
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::api::server::Socket;
 use crate::config::TargetIdentity;
 use crate::control::{Control, Fault};
+use crate::identity::Guid;
 use crate::paths::Paths;
 use crate::portal::FabricKind;
 use crate::worker_link::{Mailbox, link};
@@ -30,10 +32,14 @@ pub struct Settings {
 }
 
 /// How data moves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct DataPlane {
     /// What carries the portals that do not choose.
     pub fabric: FabricKind,
+    /// What portals on all addresses of the soft fabric take; empty for all that there are.
+    pub soft_addresses: Vec<IpAddr>,
+    /// Port GUID of the soft fabric, instead of the one that the interface gives.
+    pub soft_guid: Option<Guid>,
     /// Whether the ring keeps the memory of the data path mapped, which counts against RLIMIT_MEMLOCK.
     pub fixed_buffers: bool,
 }

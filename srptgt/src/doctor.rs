@@ -2,15 +2,17 @@
 //!
 //! May read sysfs, procfs and the configuration, and open RDMA devices and an io_uring; changes nothing.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use rdma::{DeviceInfo, LinkLayer, PortState};
+use rdma::{DeviceInfo, LinkLayer, PortInfo, PortState, SoftConfig, soft_devices};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
 use crate::config::file::ConfigFile;
 use crate::identity::Guid;
 use crate::paths::Paths;
+use crate::portal::FabricKind;
 
 mod iscsi;
 
@@ -80,6 +82,8 @@ impl Finding {
 /// A port of an RDMA device of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Port {
+    /// What it belongs to.
+    pub fabric: FabricKind,
     /// The device.
     pub device: String,
     /// Its number.
@@ -92,12 +96,14 @@ pub struct Port {
     pub active: bool,
     /// Path MTU in bytes.
     pub mtu: u32,
+    /// What initiators dial on Ethernet.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// Everything that was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Ports of RDMA devices.
+    /// Ports of RDMA devices, and those that the soft fabric makes of network devices.
     pub ports: Vec<Port>,
     /// Findings, in the order of looking.
     pub findings: Vec<Finding>,
@@ -115,9 +121,7 @@ impl Report {
 /// Looks at this machine.
 pub fn examine(paths: &Paths) -> Report {
     let devices = rdma::devices();
-    let ports = devices
-        .as_ref()
-        .map_or_else(|_| Vec::new(), |devices| ports(devices));
+    let mut ports = ports_of(FabricKind::Verbs, devices.as_deref().unwrap_or_default());
     let machine = Machine { root: "/".into() };
     let findings = vec![
         rdma_devices(devices.as_deref(), &ports),
@@ -132,13 +136,16 @@ pub fn examine(paths: &Paths) -> Report {
         descriptors(getrlimit(Resource::Nofile).maximum),
         configuration(&paths.config),
     ];
+    let soft = soft_devices(&SoftConfig::default()).unwrap_or_default();
+    ports.extend(ports_of(FabricKind::Soft, &soft));
     Report { ports, findings }
 }
 
-fn ports(devices: &[DeviceInfo]) -> Vec<Port> {
-    let ports_of = |device: &DeviceInfo| {
+fn ports_of(fabric: FabricKind, devices: &[DeviceInfo]) -> Vec<Port> {
+    let of_device = |device: &DeviceInfo| {
         let name = device.name.clone();
         let ports = device.ports.iter().map(move |port| Port {
+            fabric,
             device: name.clone(),
             port: port.number,
             guid: Guid::new(port.port_guid),
@@ -149,10 +156,21 @@ fn ports(devices: &[DeviceInfo]) -> Vec<Port> {
             },
             active: matches!(port.state, PortState::Active | PortState::ActiveDeferred),
             mtu: port.active_mtu_bytes,
+            addresses: addresses(port),
         });
         ports.collect::<Vec<_>>()
     };
-    devices.iter().flat_map(ports_of).collect()
+    devices.iter().flat_map(of_device).collect()
+}
+
+/// A GID of native InfiniBand is no address that anybody dials.
+fn addresses(port: &PortInfo) -> Vec<IpAddr> {
+    let gids = port.gids.iter();
+    let dialled = gids.filter(|_| port.link_layer == LinkLayer::Ethernet);
+    let mut addresses: Vec<_> = dialled.filter_map(|entry| entry.gid.ip()).collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
 }
 
 fn rdma_devices(devices: Result<&[DeviceInfo], &rdma::Error>, ports: &[Port]) -> Finding {
@@ -297,12 +315,14 @@ mod tests {
 
     fn port(active: bool) -> Port {
         Port {
+            fabric: FabricKind::Verbs,
             device: "mlx4_0".to_owned(),
             port: 1,
             guid: Guid::new(7),
             link: "infiniband",
             active,
             mtu: 4096,
+            addresses: Vec::new(),
         }
     }
 
@@ -313,6 +333,15 @@ mod tests {
             limits: Default::default(),
             ports: Vec::new(),
         }
+    }
+
+    #[test]
+    fn network_devices_are_ports_of_the_soft_fabric() {
+        let devices = soft_devices(&SoftConfig::default()).unwrap();
+        let ports = ports_of(FabricKind::Soft, &devices);
+        let loopback = ports.iter().find(|port| port.device == "soft_lo").unwrap();
+        assert!(loopback.addresses.contains(&"127.0.0.1".parse().unwrap()));
+        assert!(loopback.guid.is_some());
     }
 
     #[test]

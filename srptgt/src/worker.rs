@@ -61,6 +61,8 @@ pub struct WorkerSettings {
     pub memory: MemorySettings,
     /// What portals listen on that do not choose.
     pub fabric: FabricKind,
+    /// How the soft fabric is set up, if a portal is on it.
+    pub soft: rdma::SoftConfig,
     /// Whether the ring keeps the memory of the data path mapped, which counts against RLIMIT_MEMLOCK.
     pub fixed_buffers: bool,
 }
@@ -186,7 +188,7 @@ impl Worker {
         engine.watch_poll(mailbox.fd(), wakes::MAILBOX)?;
         Ok(Self {
             connections: Connections::default(),
-            fabric: Fabric::new(settings.fabric),
+            fabric: Fabric::new(settings.fabric, settings.soft.clone()),
             target: Target::new(TargetLimits { tasks: TASKS }, memory.data.clone()),
             engine,
             memory,

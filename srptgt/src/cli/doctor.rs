@@ -59,9 +59,15 @@ fn show(report: &Value) -> String {
                 format!("{}:{}", text(port, "/device"), text(port, "/port"))
             }),
             ("PORT GUID", &|port| text(port, "/guid")),
+            ("FABRIC", &|port| text(port, "/fabric")),
             ("LINK", &|port| text(port, "/link")),
             ("ACTIVE", &|port| text(port, "/active")),
             ("MTU", &|port| text(port, "/mtu")),
+            ("ADDRESSES", &|port| {
+                let addresses = list(port, "/addresses").iter();
+                let addresses: Vec<_> = addresses.filter_map(Value::as_str).collect();
+                addresses.join(" ")
+            }),
         ],
         "no RDMA port",
     );

@@ -55,6 +55,7 @@ impl Target {
                 ..MemorySettings::default()
             },
             fabric: FabricKind::Soft,
+            soft: rdma::SoftConfig::default(),
             // Most users may not lock that much memory.
             fixed_buffers: false,
         };

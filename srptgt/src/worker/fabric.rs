@@ -43,6 +43,8 @@ impl Provider {
 pub(super) struct Fabric {
     /// What portals listen on that do not choose.
     default: FabricKind,
+    /// How the soft fabric is set up when it is first asked for.
+    soft_config: SoftConfig,
     listeners: Vec<(Portal, Listener)>,
     /// Made with the first portal: without one no RDMA library is needed.
     verbs: Option<Provider>,
@@ -56,9 +58,10 @@ pub(super) struct Fabric {
 
 impl Fabric {
     /// Nothing is opened yet.
-    pub(super) fn new(default: FabricKind) -> Self {
+    pub(super) fn new(default: FabricKind, soft_config: SoftConfig) -> Self {
         Self {
             default,
+            soft_config,
             listeners: Vec::new(),
             verbs: None,
             soft: None,
@@ -69,13 +72,16 @@ impl Fabric {
 
     /// The provider that the portal listens on; made when it is first asked for.
     fn provider(&mut self, kind: FabricKind) -> Result<&Provider, rdma::Error> {
-        let (place, fabric) = match kind {
-            FabricKind::Verbs => (&mut self.verbs, rdma::Fabric::verbs as fn() -> _),
-            FabricKind::Soft => (&mut self.soft, soft_fabric as fn() -> _),
+        let place = match kind {
+            FabricKind::Verbs => &mut self.verbs,
+            FabricKind::Soft => &mut self.soft,
         };
-        let provider = match place.take() {
-            Some(provider) => provider,
-            None => Provider::open(fabric())?,
+        let provider = match (place.take(), kind) {
+            (Some(provider), _) => provider,
+            (None, FabricKind::Verbs) => Provider::open(rdma::Fabric::verbs())?,
+            (None, FabricKind::Soft) => {
+                Provider::open(rdma::Fabric::soft(self.soft_config.clone()))?
+            }
         };
         Ok(place.insert(provider))
     }
@@ -184,6 +190,13 @@ impl Fabric {
         portal: &Portal,
         kind: FabricKind,
     ) -> Result<Vec<Endpoint>, WorkerError> {
+        let chosen = &self.soft_config.addresses;
+        if let (FabricKind::Soft, Listen::Ip(at)) = (kind, &portal.listen)
+            && at.ip().is_unspecified()
+            && !chosen.is_empty()
+        {
+            return Ok(meant(chosen, *at).into_iter().map(Endpoint::Ip).collect());
+        }
         let provider = self.provider(kind).map_err(cannot_listen(portal, kind))?;
         endpoints(portal, kind, &provider.fabric)
     }
@@ -236,11 +249,6 @@ fn cannot_listen(portal: &Portal, kind: FabricKind) -> impl Fn(rdma::Error) -> W
     }
 }
 
-/// The choices of a daemon's soft fabric.
-fn soft_fabric() -> rdma::Fabric {
-    rdma::Fabric::soft(SoftConfig::default())
-}
-
 /// What an initiator dials: the address itself, or every address of every device for the unspecified one.
 fn endpoints(
     portal: &Portal,
@@ -275,19 +283,15 @@ fn addresses(devices: &[DeviceInfo], unspecified: SocketAddr) -> Vec<SocketAddr>
         .flat_map(|device| &device.ports)
         .filter(|port| port.state == PortState::Active)
         .flat_map(|port| &port.gids);
-    let mut found: Vec<_> = gids
-        .filter_map(|entry| {
-            let ip = std::net::Ipv6Addr::from(entry.gid.0);
-            match ip.to_ipv4_mapped() {
-                Some(v4) => Some(IpAddr::V4(v4)),
-                None if ip.is_unicast_link_local() => None,
-                None => Some(IpAddr::V6(ip)),
-            }
-        })
-        .filter(|ip| ip.is_ipv4() || unspecified.is_ipv6())
-        .map(|ip| SocketAddr::new(ip, unspecified.port()))
-        .collect();
+    let mut found: Vec<_> = gids.filter_map(|entry| entry.gid.ip()).collect();
     found.sort();
     found.dedup();
-    found
+    meant(&found, unspecified)
+}
+
+/// Those of the addresses that a wildcard stands for, with its port. That of IPv6 takes IPv4 too.
+fn meant(addresses: &[IpAddr], unspecified: SocketAddr) -> Vec<SocketAddr> {
+    let of_family = |ip: &&IpAddr| ip.is_ipv4() || unspecified.is_ipv6();
+    let dialled = |ip: &IpAddr| SocketAddr::new(*ip, unspecified.port());
+    addresses.iter().filter(of_family).map(dialled).collect()
 }
