@@ -159,7 +159,10 @@ impl World {
                 let state = |i: &Initiator| (i.stage, i.credits().collect::<Vec<_>>());
                 self.initiators.iter().map(state).collect()
             };
-            let next = next.unwrap_or_else(|| panic!("nothing moves any more: {:?}", states()));
+            let next = next.unwrap_or_else(|| {
+                let phases = self.target.phases();
+                panic!("nothing moves any more: {:?}, target: {phases}", states())
+            });
             self.now_us = self.now_us.max(next);
         }
     }

@@ -51,6 +51,7 @@ impl TargetSide {
                     if now_us >= until || is_empty && !connection.channel.has_transmit() =>
                 {
                     self.end_connection(link, now_us);
+                    ended = true;
                 }
                 Phase::Draining if is_empty => {
                     let counters = connection.channel.counters();

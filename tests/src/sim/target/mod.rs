@@ -214,6 +214,16 @@ impl TargetSide {
         self.is_closed = true;
     }
 
+    /// What is left of connections and sessions, for who cannot go on.
+    pub(crate) fn phases(&self) -> String {
+        let phases = self.connections.iter();
+        let phases: Vec<_> = phases
+            .map(|(link, c)| (link, c.phase, c.sends.is_empty()))
+            .collect();
+        let sessions: Vec<_> = self.sessions.values().map(|s| &s.links).collect();
+        format!("{phases:?}, sessions {sessions:?}")
+    }
+
     pub(crate) fn live_links(&self) -> usize {
         self.connections.len()
     }
