@@ -125,6 +125,7 @@ impl Bed {
                 listen: SocketAddr::new(*address, PORT),
                 in_guest: false,
                 memory_lock_bytes: None,
+                namespace: None,
             },
         }
     }

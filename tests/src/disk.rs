@@ -5,6 +5,20 @@ use std::path::{Path, PathBuf};
 
 use crate::command::run;
 
+/// The disks that a SCSI host has now, in the order of their LUNs.
+///
+/// # Panics
+///
+/// The kernel has no SCSI.
+pub fn of_host(host: u32) -> Vec<Disk> {
+    let devices = fs::read_dir("/sys/class/scsi_device").expect("the kernel has SCSI");
+    let addresses = devices.filter_map(|device| device.ok()?.file_name().into_string().ok());
+    let own = addresses.filter(|address| address.starts_with(&format!("{host}:")));
+    let mut disks: Vec<Disk> = own.filter_map(|address| Disk::at(&address)).collect();
+    disks.sort_by_key(|disk| disk.lun);
+    disks
+}
+
 /// A SCSI disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
@@ -18,7 +32,7 @@ pub struct Disk {
 
 impl Disk {
     /// The disk at a SCSI address, when its block device exists.
-    pub(crate) fn at(address: &str) -> Option<Self> {
+    fn at(address: &str) -> Option<Self> {
         let block = fs::read_dir(format!("/sys/class/scsi_device/{address}/device/block")).ok()?;
         let name = block
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -35,6 +49,26 @@ impl Disk {
     /// Its block device.
     pub fn path(&self) -> String {
         format!("/dev/{}", self.name)
+    }
+
+    /// Its block device's number, such as `8:16`.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn device_number(&self) -> String {
+        self.block_attribute("dev")
+    }
+
+    /// The name of the LUN that the kernel takes from its vital product data, the same over every path.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn wwid(&self) -> String {
+        self.block_attribute("device/wwid")
     }
 
     /// Its size as the kernel knows it now.

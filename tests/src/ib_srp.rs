@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use crate::command::{Finished, attempt_with_input};
 use crate::deadline::{until, until_true};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::kernel_log::Mark;
 use crate::rxe::Rxe;
 
@@ -153,12 +153,7 @@ impl Session {
 
     /// The disks that the session has now, in the order of their LUNs.
     pub fn disks(&self) -> Vec<Disk> {
-        let devices = fs::read_dir("/sys/class/scsi_device").expect("the kernel has SCSI");
-        let addresses = devices.filter_map(|device| device.ok()?.file_name().into_string().ok());
-        let own = addresses.filter(|address| address.starts_with(&format!("{}:", self.host)));
-        let mut disks: Vec<Disk> = own.filter_map(|address| Disk::at(&address)).collect();
-        disks.sort_by_key(|disk| disk.lun);
-        disks
+        disk::of_host(self.host)
     }
 
     /// An attribute of the SCSI host, such as `ch_count`, `req_lim` or `cmd_sg_entries`.

@@ -19,6 +19,8 @@ pub mod ib_srp;
 pub mod kernel_log;
 pub mod libiscsi;
 pub mod lio;
+pub mod multipath;
+pub mod open_iscsi;
 pub mod rping;
 pub mod rxe;
 pub mod sim;

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -29,9 +30,9 @@ pub struct Rxe {
 /// Two devices with a cable between them.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    /// The end in the first namespace, for the target.
+    /// The end for the target, in the first namespace unless the wire is turned.
     pub target: Rxe,
-    /// The end in a namespace of its own, for an initiator: what it sends goes out as real packets.
+    /// The end for an initiator, in a namespace of its own: what it sends goes out as real packets.
     pub initiator: Rxe,
     number: u8,
 }
@@ -43,10 +44,34 @@ impl Wire {
     ///
     /// The guest refuses it.
     pub fn new(number: u8) -> Self {
-        let wire = Self::bare(number);
+        Self::bare(number).with_devices()
+    }
+
+    /// The same turned round: the initiator is in the first namespace, where the kernel's iSCSI initiator has to be,
+    /// and the target in the namespace `target`, which all turned wires lead to.
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn turned(number: u8) -> Self {
+        Self::bare_turned(number).with_devices()
+    }
+
+    /// A turned wire with no RDMA device at the target's end: only its network device and address are there.
+    ///
+    /// # Panics
+    ///
+    /// The guest refuses it.
+    pub fn turned_with_bare_target(number: u8) -> Self {
+        let wire = Self::bare_turned(number);
         wire.initiator.make_device();
-        wire.target.make_device();
         wire
+    }
+
+    fn with_devices(self) -> Self {
+        self.initiator.make_device();
+        self.target.make_device();
+        self
     }
 
     /// The same with no RDMA device at the target's end: only its network device and address are there.
@@ -73,21 +98,27 @@ impl Wire {
 
     /// Network devices and addresses, and no RDMA.
     fn bare(number: u8) -> Self {
-        let target = Rxe::named(number, "", 1);
-        let namespace = format!("initiator{number}");
-        let initiator = Rxe {
-            namespace: Some(namespace.clone()),
-            ..Rxe::named(number, "far", 2)
-        };
+        let namespace = Some(format!("initiator{number}"));
+        Self::between(number, None, namespace)
+    }
+
+    fn bare_turned(number: u8) -> Self {
+        Self::between(number, Some("target".to_owned()), None)
+    }
+
+    fn between(number: u8, target: Option<String>, initiator: Option<String>) -> Self {
         let wire = Self {
-            target,
-            initiator,
+            target: Rxe {
+                namespace: target,
+                ..Rxe::named(number, "", 1)
+            },
+            initiator: Rxe {
+                namespace: initiator,
+                ..Rxe::named(number, "far", 2)
+            },
             number,
         };
-        // The switch needs a namespace too: where its ports and the target's device share one, nothing arrives.
-        for namespace in [&namespace, &wire.switch()] {
-            run(&format!("ip netns add {namespace}"));
-        }
+        wire.make_namespaces();
         wire.run_in_switch("link add switch type bridge");
         wire.run_in_switch("link set switch up");
         wire.attach(&wire.target, "00");
@@ -95,6 +126,17 @@ impl Wire {
         wire.target.set_address();
         wire.initiator.set_address();
         wire
+    }
+
+    /// The switch needs a namespace too: where its ports and the target's device share one, nothing arrives.
+    fn make_namespaces(&self) {
+        let ends = [&self.target.namespace, &self.initiator.namespace];
+        let switch = self.switch();
+        for namespace in ends.into_iter().flatten().chain([&switch]) {
+            if !Path::new("/run/netns").join(namespace).exists() {
+                run(&format!("ip netns add {namespace}"));
+            }
+        }
     }
 
     /// Makes the network device of one end, and plugs it into the switch between the two. Its number is that of its

@@ -19,6 +19,7 @@ use crate::autopsy;
 use crate::command::{Finished, attempt_with_input};
 use crate::deadline::{until, until_true};
 use crate::ib_srp::Login;
+use crate::open_iscsi;
 use crate::rxe::Rxe;
 use crate::vm;
 
@@ -44,6 +45,8 @@ pub struct Home {
     pub in_guest: bool,
     /// Memory that the daemon may lock, as most users may; none leaves that as it is.
     pub memory_lock_bytes: Option<u64>,
+    /// The network namespace of a guest that it lives in, if not the first.
+    pub namespace: Option<String>,
 }
 
 impl Home {
@@ -55,22 +58,40 @@ impl Home {
             listen: SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT),
             in_guest: true,
             memory_lock_bytes: None,
+            namespace: None,
         }
     }
 
-    /// What starts the daemon: itself, or programs that take rights from it.
-    fn launcher(&self, program: &Path) -> Command {
-        let Some(bytes) = self.memory_lock_bytes else {
-            return Command::new(program);
-        };
-        let mut launcher = Command::new("prlimit");
-        launcher.arg(format!("--memlock={bytes}"));
-        if rustix::process::geteuid().is_root() {
-            // The limit is for those without this right, which only who has it can give up.
-            let right = "-ipc_lock";
-            launcher.args(["setpriv", "--bounding-set", right, "--inh-caps", right]);
+    /// The same in the network namespace of this device.
+    #[must_use]
+    pub fn beside(self, device: &Rxe) -> Self {
+        Self {
+            namespace: device.namespace.clone(),
+            ..self
         }
-        launcher.arg(program);
+    }
+
+    /// What starts the daemon: itself, or programs that put it elsewhere or take rights from it.
+    fn launcher(&self, program: &Path) -> Command {
+        let mut words = Vec::new();
+        if let Some(namespace) = &self.namespace {
+            words.extend([
+                "nsenter".to_owned(),
+                format!("--net=/run/netns/{namespace}"),
+            ]);
+        }
+        if let Some(bytes) = self.memory_lock_bytes {
+            words.extend(["prlimit".to_owned(), format!("--memlock={bytes}")]);
+            if rustix::process::geteuid().is_root() {
+                // The limit is for those without this right, which only who has it can give up.
+                let right = "-ipc_lock";
+                let setpriv = ["setpriv", "--bounding-set", right, "--inh-caps", right];
+                words.extend(setpriv.map(str::to_owned));
+            }
+        }
+        words.push(program.display().to_string());
+        let mut launcher = Command::new(&words[0]);
+        launcher.args(&words[1..]);
         launcher
     }
 
@@ -162,6 +183,37 @@ impl Srptgt {
         srptgt
     }
 
+    /// Starts a daemon that serves these LUNs to the host `initiator`, which is the kernel's iSCSI initiator, over TCP
+    /// and iSER on every address.
+    ///
+    /// # Panics
+    ///
+    /// The daemon does not come up, or refuses.
+    #[track_caller]
+    pub fn serving_iscsi(home: Home, luns: &[&str]) -> Self {
+        let srptgt = Self::start_at(home);
+        srptgt.run(&format!(
+            "host add initiator --iqn {}",
+            open_iscsi::INITIATOR
+        ));
+        srptgt.listen_for_iscsi();
+        srptgt.add_luns(luns);
+        srptgt
+    }
+
+    /// Adds portals for TCP and iSER on every address.
+    ///
+    /// # Panics
+    ///
+    /// The daemon refuses.
+    #[track_caller]
+    pub fn listen_for_iscsi(&self) {
+        for transport in open_iscsi::Transport::ALL {
+            let name = transport.name();
+            self.run(&format!("portal add {name} 0.0.0.0"));
+        }
+    }
+
     /// Makes these LUNs as [`Srptgt::serving`] does, and maps them to the host `initiator`.
     ///
     /// # Panics
@@ -249,6 +301,21 @@ impl Srptgt {
         counters
     }
 
+    /// The target's iSCSI name.
+    ///
+    /// # Panics
+    ///
+    /// The daemon does not answer.
+    #[track_caller]
+    pub fn iqn(&self) -> String {
+        #[derive(Deserialize)]
+        struct Target {
+            iqn: String,
+        }
+        let Target { iqn } = self.json("target show");
+        iqn
+    }
+
     /// Waits until every command that began has ended: a leaked task would keep the two apart for ever.
     ///
     /// # Panics
@@ -276,6 +343,11 @@ impl Srptgt {
     pub fn login(&self, initiator: &Rxe, address: impl Into<IpAddr>) -> Login {
         let address = SocketAddr::new(address.into(), PORT);
         Login::new(initiator, address, ID_EXT, IOC_GUID)
+    }
+
+    /// The daemon's process.
+    pub fn process(&self) -> u32 {
+        self.daemon.id()
     }
 
     /// Ends the daemon as a power failure would: no farewell to anyone.
