@@ -115,6 +115,17 @@ impl Disk {
         self.tell_device("delete");
     }
 
+    /// Sets how long the kernel waits for a command before it aborts it.
+    ///
+    /// # Panics
+    ///
+    /// The disk is gone.
+    #[track_caller]
+    pub fn set_timeout(&self, seconds: u32) {
+        let path = format!("/sys/block/{}/device/timeout", self.name);
+        fs::write(&path, seconds.to_string()).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
     /// Reads an attribute below `/sys/block/NAME`, such as `queue/write_cache`.
     ///
     /// # Panics

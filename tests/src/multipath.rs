@@ -64,14 +64,16 @@ impl Multipath {
         }
     }
 
-    /// Waits until the kernel uses this path no more.
+    /// Asks a path that leads nowhere, without which an initiator whose requests were all acknowledged learns nothing,
+    /// and waits until the kernel uses it no more.
     ///
     /// # Panics
     ///
-    /// It goes on.
+    /// It answers, or the kernel goes on.
     #[track_caller]
     pub fn wait_for_failure_of(&self, path: &Disk) {
-        let what = format!("{} to fail", path.path());
+        assert!(!answers(path), "{} answers", path.path());
+        let what = format!("{} to be used no more", path.path());
         until_true(&what, LIMIT_S, || !self.uses(path));
     }
 
@@ -83,11 +85,7 @@ impl Multipath {
     #[track_caller]
     pub fn reinstate(&self, path: &Disk) {
         let what = format!("{} to answer", path.path());
-        let read = format!(
-            "dd if={} of=/dev/null bs=4k count=1 iflag=direct",
-            path.path()
-        );
-        until_true(&what, LIMIT_S, || attempt(&read).succeeded());
+        until_true(&what, LIMIT_S, || answers(path));
         let (name, number) = (&self.name, path.device_number());
         run(&format!("dmsetup message {name} 0 reinstate_path {number}"));
     }
@@ -104,4 +102,13 @@ impl Multipath {
             self.name
         ));
     }
+}
+
+/// Whether a block can be read by this path.
+fn answers(path: &Disk) -> bool {
+    let path = path.path();
+    attempt(&format!(
+        "dd if={path} of=/dev/null bs=4k count=1 iflag=direct"
+    ))
+    .succeeded()
 }

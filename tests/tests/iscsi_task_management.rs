@@ -1,6 +1,5 @@
 //! Resets and a stuck command over iSCSI: bounded, nothing hangs, no task leaks.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -62,8 +61,7 @@ fn a_stuck_command_is_aborted_and_the_other_lun_goes_on() {
         for transport in Transport::ALL {
             let session = initiator.discover(transport, rxe.address).log_in();
             let (stuck, other) = (session.disk(0), session.disk(1));
-            fs::write(format!("/sys/block/{}/device/timeout", stuck.name), "2")
-                .expect("setting the time-out");
+            stuck.set_timeout(2);
             let before = target.counters();
             target.run("lun stall lun0 on");
             let mut write = start(&format!(

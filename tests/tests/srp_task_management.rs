@@ -1,6 +1,5 @@
 //! Resets, a stuck command and a pulled cable: bounded, nothing hangs, no task leaks.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -56,8 +55,7 @@ fn a_stuck_command_is_aborted_and_the_other_lun_goes_on() {
             let target = Srptgt::serving(&rxe, &["--ram --size 16M", "--ram --size 16M"]);
             let session = target.login(&rxe, rxe.address).succeed();
             let (stuck, other) = (session.disk(0), session.disk(1));
-            fs::write(format!("/sys/block/{}/device/timeout", stuck.name), "2")
-                .expect("setting the time-out");
+            stuck.set_timeout(2);
 
             let mark = Mark::set();
             target.run("lun stall lun0 on");
