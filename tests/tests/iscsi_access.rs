@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::Value;
 use tests::command::run;
-use tests::deadline::until_true;
+use tests::deadline::{until, until_true};
 use tests::open_iscsi::{INITIATOR, LOGIN_REFUSED, Node, OpenIscsi, Transport};
 use tests::rxe::Rxe;
 use tests::srptgt::{Home, Srptgt};
@@ -205,8 +205,12 @@ fn come_and_go(
 
 #[track_caller]
 fn only_pending(target: &Srptgt) -> Value {
+    // The refusal is told to the control plane a moment after the initiator has it.
+    let pending = until("a refusal to be pending", 30, || {
+        let pending: Vec<Value> = target.json("pending");
+        (!pending.is_empty()).then_some(pending)
+    });
     println!("{}", target.run("pending"));
-    let pending: Vec<Value> = target.json("pending");
     let [row] = &*pending else {
         panic!("not one row: {pending:?}");
     };
