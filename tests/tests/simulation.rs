@@ -92,3 +92,9 @@ fn a_command_whose_connection_has_ended_is_not_let_in() {
 fn buffers_of_a_connection_that_ends_go_to_who_waits() {
     told(416_932_275_969);
 }
+
+/// A connection request came so late that its initiator had given it up, and said so when it was answered.
+#[test]
+fn a_request_that_was_given_up_leaves_nobody_behind() {
+    told(159_915_487_691);
+}

@@ -189,13 +189,12 @@ impl TargetSide {
                     self.handle_connect_request(&request, now_us);
                     None
                 }
-                Event::Disconnected { connection, .. } | Event::Unreachable { connection, .. } => {
-                    self.link_of(|c| c.cm == connection)
-                }
+                // Rejected: a request came so late that its initiator had given it up.
+                Event::Disconnected { connection, .. }
+                | Event::Unreachable { connection, .. }
+                | Event::Rejected { connection, .. } => self.link_of(|c| c.cm == connection),
                 Event::QueuePairError(qp) => self.link_of(|c| c.qp == qp),
-                Event::Connected { .. } | Event::Rejected { .. } | Event::SendQueueDrained(_) => {
-                    None
-                }
+                Event::Connected { .. } | Event::SendQueueDrained(_) => None,
             };
             if let Some(link) = link {
                 self.end_connection(link, now_us);
