@@ -231,6 +231,12 @@ impl Target {
         !self.tasks.is_buffer_queue_empty()
     }
 
+    /// Bytes of the buffer that goes to a waiting command as soon as the pool has it. Commands of a nexus that holds its share
+    /// of the memory wait on.
+    pub fn next_buffer_len(&self) -> Option<usize> {
+        self.next_for_buffer().map(|(.., len)| len)
+    }
+
     /// True when no command is in the task table.
     pub fn is_idle(&self) -> bool {
         self.tasks.len() == 0

@@ -113,18 +113,20 @@ impl Target {
         self.tasks.enter_buffer_queue(id, work);
     }
 
-    /// Gives a buffer to the task that has waited longest for one, past those whose nexus holds its share: who takes nothing of
-    /// what it asked for keeps nobody else waiting. False when there is no buffer.
+    /// The task that gets the next buffer, and how long that has to be: the one that has waited longest, past those whose nexus
+    /// holds its share. Who takes nothing of what it asked for keeps nobody else waiting.
+    pub(super) fn next_for_buffer(&self) -> Option<(TaskId, Work, NexusId, usize)> {
+        let mut waiting = self.tasks.waiting_for_buffer();
+        waiting.find_map(|(id, task, work)| {
+            let len = self.buffer_len(task, work);
+            let share = self.share_of(task.origin.nexus);
+            (!share.exceeds_share(len)).then_some((id, work, task.origin.nexus, len))
+        })
+    }
+
+    /// Gives a buffer to who is next. False when there is no buffer, or nobody who may have one.
     pub(super) fn grant_buffer(&mut self) -> bool {
-        let next = self
-            .tasks
-            .waiting_for_buffer()
-            .find_map(|(id, task, work)| {
-                let len = self.buffer_len(task, work);
-                let share = self.share_of(task.origin.nexus);
-                (!share.exceeds_share(len)).then_some((id, work, task.origin.nexus, len))
-            });
-        let Some((id, work, nexus, len)) = next else {
+        let Some((id, work, nexus, len)) = self.next_for_buffer() else {
             return false;
         };
         if self.waits_for_orphan(id, work) {
