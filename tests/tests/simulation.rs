@@ -93,6 +93,13 @@ fn buffers_of_a_connection_that_ends_go_to_who_waits() {
     told(416_932_275_969);
 }
 
+/// Another initiator's CLEAR TASK SET had ended two commands without a word, and their aborts were refused, because as many
+/// requests waited as there are tasks: only a new login helps.
+#[test]
+fn who_is_refused_an_abort_logs_in_anew() {
+    told(548_687_340_189);
+}
+
 /// A connection request came so late that its initiator had given it up, and said so when it was answered.
 #[test]
 fn a_request_that_was_given_up_leaves_nobody_behind() {

@@ -44,6 +44,8 @@ enum Step {
     HangUp,
     /// After an answer that asks for another try.
     TryAgain,
+    /// Patience with a command whose abort was answered ends, if the command has not.
+    GiveUp(u64),
 }
 
 /// How far an initiator has come.
@@ -201,7 +203,14 @@ impl Initiator {
     }
 
     fn handle_done(&mut self, request: RequestId, outcome: Outcome, now_us: u64) {
-        if self.managements.remove(&request.0).is_some() {
+        if let Some((_, function)) = self.managements.remove(&request.0) {
+            // Somebody else's reset may have ended the command without a word, and a refused abort says nothing of it.
+            if let TaskFunction::AbortTask(task) = function
+                && self.ops.contains_key(&task.0)
+            {
+                let at = now_us + MANAGEMENT_TIMEOUT_MS * 1000;
+                self.plans.insert((at, Step::GiveUp(task.0)));
+            }
             return;
         }
         let op = self.ops.remove(&request.0);
@@ -269,7 +278,8 @@ impl Initiator {
                 }
             }
             Step::HangUp => self.log_in(now_us),
-            Step::TryAgain => {}
+            Step::GiveUp(task) if self.ops.contains_key(&task) => self.log_in(now_us),
+            Step::TryAgain | Step::GiveUp(_) => {}
         }
     }
 
