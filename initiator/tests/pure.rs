@@ -352,6 +352,10 @@ fn a_reset_ends_the_commands_of_all_channels_and_no_later_ones() {
     );
     assert_eq!(ended, held.map(|request| (request, Outcome::Aborted)));
     fabric.is_disk_held = false;
+    // Everybody is told of the reset, who asked for it too.
+    let told = fabric.answer(0, &plain(&cdb::TEST_UNIT_READY));
+    let reset = AdditionalSense::BUS_DEVICE_RESET_FUNCTION_OCCURRED;
+    assert_eq!(told.additional_sense(), Some(reset));
     for channel in [0, 1] {
         fabric.good(channel, &plain(&cdb::TEST_UNIT_READY));
     }
