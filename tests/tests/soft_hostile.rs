@@ -8,7 +8,7 @@ mod stranger;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use initiator::{Lun, PortIdOrder, Scsi, TargetPortId};
+use initiator::{Lun, PortIdOrder, Scsi, Session, TargetPortId};
 use roce::cm::Event;
 use roce::packet::icrc::{self, Verdict};
 use roce::packet::{Aeth, Bth, Deth, Extension, GSI_Q_KEY, Nak, Opcode, Reth, Syndrome};
@@ -48,8 +48,9 @@ fn beside_a_bystander(attack: impl FnOnce(&Stage<'_>)) {
         let after = target.resident_kib();
         println!("resident memory: {before} KiB before, {after} KiB after");
         assert!(after <= before + GROWTH_KIB, "{} KiB more", after - before);
+        let fabric = insider.fabric();
         let mut session = until("the next one to be let in", 60, || {
-            insider.try_log_in(&insider.options()).ok()
+            Session::connect_on(&fabric, &insider.options()).ok()
         });
         session.await_ready(Lun::peripheral(0)).expect("ready");
         session.logout();
