@@ -83,10 +83,10 @@ macro_rules! on_both_beds {
 ///
 /// This process has used up its own.
 pub fn loopback_address() -> IpAddr {
-    const FIRST: u8 = 64;
-    static LAST: AtomicU8 = AtomicU8::new(FIRST);
-    let count = LAST.fetch_add(1, Ordering::Relaxed);
-    assert!(count >= FIRST, "no loopback address is left");
+    const LAST: u8 = 63;
+    static NEXT: AtomicU8 = AtomicU8::new(LAST + 1);
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(count != LAST, "no loopback address is left");
     let [.., high, low] = process::id().to_be_bytes();
     Ipv4Addr::new(127, count, high, low).into()
 }
