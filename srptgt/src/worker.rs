@@ -250,6 +250,10 @@ impl Worker {
         self.tend_paused();
         self.refill();
         self.transmit();
+        // Machines give back the buffers of unsolicited data when the core asks for data, and when they answer.
+        if self.target.waits_for_buffer() {
+            self.target.handle_buffers_freed();
+        }
         self.tend_endings();
         self.tend_requests();
         self.fabric.transmit();
