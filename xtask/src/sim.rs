@@ -10,6 +10,9 @@ pub(crate) struct Sim {
     /// How long to go on with fresh seeds
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Fresh seeds for worlds in which initiators speak SRP, iSER or iSCSI over TCP, not for those with nothing but SRP
+    #[arg(long)]
+    mixed: bool,
     /// Show this seed again instead
     #[arg(long)]
     seed: Option<u64>,
@@ -23,9 +26,8 @@ impl Sim {
         };
         let number = number.to_string();
         let simulate = ["run", "--quiet", "-p", "tests", "--bin", "simulate", "--"];
-        run(command(
-            "cargo",
-            &[&simulate[..], &[option, &number]].concat(),
-        ))
+        let mut arguments = [&simulate[..], &[option, &number]].concat();
+        arguments.extend(self.mixed.then_some("--mixed"));
+        run(command("cargo", &arguments))
     }
 }

@@ -1,4 +1,4 @@
-//! Simulates fresh seeds for a while, or one seed again: `simulate --seconds N [--seed S]`.
+//! Simulates fresh seeds for a while, or one seed again: `simulate --seconds N [--mixed] [--seed S]`.
 //!
 //! Started by `cargo xtask sim`. It may touch nothing but its own memory and standard output.
 
@@ -10,7 +10,18 @@ use tests::sim;
 fn main() -> ExitCode {
     match number_after("--seed") {
         Some(seed) => tell(sim::run(seed)),
-        None => run_for(Duration::from_secs(number_after("--seconds").unwrap_or(30))),
+        None => {
+            let time = Duration::from_secs(number_after("--seconds").unwrap_or(30));
+            let is_mixed = std::env::args().any(|argument| argument == "--mixed");
+            run_for(
+                time,
+                if is_mixed {
+                    sim::fresh_mixed_seed
+                } else {
+                    sim::fresh_seed
+                },
+            )
+        }
     }
 }
 
@@ -32,11 +43,11 @@ fn tell(told: Result<sim::Summary, sim::Failure>) -> ExitCode {
     }
 }
 
-fn run_for(time: Duration) -> ExitCode {
+fn run_for(time: Duration, fresh_seed: impl Fn() -> u64) -> ExitCode {
     let begin = Instant::now();
     let (mut seeds, mut commands, mut packets) = (0_u64, 0, 0);
     while begin.elapsed() < time {
-        match sim::run(sim::fresh_seed()) {
+        match sim::run(fresh_seed()) {
             Ok(summary) => {
                 seeds += 1;
                 commands += summary.commands;

@@ -1,8 +1,10 @@
 //! What a seed chooses before anything runs: who there is, how large things are, and what goes wrong how often.
 
 use roce::qp::PathMtu;
+use transport_iser::login::{Datamover, LoginLimits};
 
 use super::random::Random;
+use super::seeds::FIRST_MIXED_SEED;
 
 /// How bad the network is, in thousandths of the packets and in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -12,6 +14,9 @@ pub(crate) struct Weather {
     pub(crate) corruption: u64,
     /// Packets are late by up to this much, and so out of order.
     pub(crate) jitter_us: u64,
+    /// Byte streams stand still, for up to this long.
+    pub(crate) stalls: u64,
+    pub(crate) stall_us: u64,
 }
 
 /// How the disk behaves, in thousandths of the operations and in microseconds.
@@ -37,11 +42,62 @@ pub(crate) struct Trouble {
     pub(crate) kick: u64,
 }
 
+/// How an initiator talks to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Srp,
+    Iser,
+    Tcp,
+}
+
+/// What both ends of iSCSI offer, but for the datamover, and how patient the target is.
+#[derive(Clone, Debug)]
+pub(crate) struct IscsiChoices {
+    initial_r2t: [bool; 2],
+    immediate_data: [bool; 2],
+    digests: [bool; 2],
+    first_burst_length: u32,
+    max_burst_length: u32,
+    max_outstanding_r2t: u16,
+    max_recv_data_segment_length: [u32; 2],
+    unexpected_pdus: u32,
+    pub(crate) invalidate: [bool; 2],
+    pub(crate) immediate_requests: u16,
+    pub(crate) nop_ms: u64,
+    pub(crate) messages: usize,
+}
+
+impl IscsiChoices {
+    /// What the target (0) or the initiators (1) offer.
+    pub(crate) fn limits(&self, end: usize, datamover: Datamover) -> LoginLimits {
+        let is_tcp = datamover == Datamover::Tcp;
+        let usual = LoginLimits::new(datamover);
+        LoginLimits {
+            initial_r2t: self.initial_r2t[end],
+            immediate_data: self.immediate_data[end],
+            header_digest: is_tcp && self.digests[0],
+            data_digest: is_tcp && self.digests[1],
+            first_burst_length: self.first_burst_length.min(self.max_burst_length),
+            max_burst_length: self.max_burst_length,
+            max_outstanding_r2t: self.max_outstanding_r2t,
+            max_recv_data_segment_length: match is_tcp {
+                true => self.max_recv_data_segment_length[end],
+                false => usual.max_recv_data_segment_length,
+            },
+            max_outstanding_unexpected_pdus: if end == 0 { self.unexpected_pdus } else { 0 },
+            ..usual
+        }
+    }
+}
+
 /// Everything that a seed chooses.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) initiators: usize,
+    /// Of each initiator.
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) iscsi: IscsiChoices,
     pub(crate) channels: u16,
     pub(crate) path_mtu: PathMtu,
     pub(crate) request_limit: u32,
@@ -70,12 +126,42 @@ impl Scenario {
     pub(crate) const MAX_TRANSFER: usize = 32 << 10;
 
     pub(crate) fn of(seed: u64) -> Self {
+        let mut scenario = Self::of_srp(seed);
+        // What mixed worlds add is drawn apart from the rest.
+        if scenario.is_mixed() {
+            scenario.mix(&mut Random::new(seed ^ 0x15c51));
+        }
+        scenario
+    }
+
+    /// Whether there may be other protocols than SRP.
+    pub(crate) fn is_mixed(&self) -> bool {
+        self.seed >= FIRST_MIXED_SEED
+    }
+
+    /// Other protocols come in.
+    fn mix(&mut self, r: &mut Random) {
+        let only = r.pick(&[None, None, None, Some(Protocol::Iser), Some(Protocol::Tcp)]);
+        let any = [Protocol::Srp, Protocol::Iser, Protocol::Tcp];
+        for protocol in &mut self.protocols {
+            *protocol = only.unwrap_or_else(|| r.pick(&any));
+        }
+        self.weather.stalls = r.pick(&[0, 0, 10]);
+        self.weather.stall_us = r.pick(&[100_000, 4_000_000]);
+        // As the daemon has it: beside what commands move there is room for what comes without being asked for.
+        self.data_bytes = self.data_bytes.max(8 * Self::MAX_TRANSFER);
+    }
+
+    fn of_srp(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let r = &mut random;
         let block_size = r.pick(&[512, 512, 512, 4096]);
+        let initiators = r.within(1, 4) as usize;
         Self {
             seed,
-            initiators: r.within(1, 4) as usize,
+            initiators,
+            protocols: vec![Protocol::Srp; initiators],
+            iscsi: iscsi(&mut Random::new(seed ^ 0x15c5)),
             channels: r.within(1, 2) as u16,
             path_mtu: r.pick(&[PathMtu::Mtu256, PathMtu::Mtu1024, PathMtu::Mtu4096]),
             request_limit: r.pick(&[1, 2, 4, 8, 16]),
@@ -105,6 +191,8 @@ impl Scenario {
     pub(crate) fn is_smooth(&self) -> bool {
         let weather = &self.weather;
         let is_fair = weather.loss == 0 && weather.corruption == 0 && weather.jitter_us == 0;
+        // Over TCP a command may wait for seconds for a buffer, and what is behind it in the stream too.
+        let is_fair = is_fair && !self.protocols.contains(&Protocol::Tcp);
         is_fair && self.disk.stalls == 0 && self.trouble.death == 0
     }
 }
@@ -118,6 +206,25 @@ fn weather(r: &mut Random) -> Weather {
         duplication: r.pick(&[0, 10, 50]),
         corruption: r.pick(&[0, 2]),
         jitter_us: r.pick(&[0, 50, 50, 3_000, 3_000, 100_000]),
+        stalls: 0,
+        stall_us: 0,
+    }
+}
+
+fn iscsi(r: &mut Random) -> IscsiChoices {
+    IscsiChoices {
+        initial_r2t: [r.chance(300), r.chance(300)],
+        immediate_data: [r.chance(800), r.chance(800)],
+        digests: [r.chance(500), r.chance(500)],
+        first_burst_length: r.pick(&[512, 4096, 65_536]),
+        max_burst_length: r.pick(&[1024, 8192, 262_144]),
+        max_outstanding_r2t: r.pick(&[1, 2, 8]),
+        max_recv_data_segment_length: [(); 2].map(|()| r.pick(&[8192, 12_288, 262_144])),
+        unexpected_pdus: r.pick(&[0, 0, 2, 8]),
+        invalidate: [r.chance(700), r.chance(700)],
+        immediate_requests: r.pick(&[2, 16]),
+        nop_ms: r.pick(&[1_000, 15_000]),
+        messages: r.pick(&[16 << 10, 256 << 10]),
     }
 }
 

@@ -8,6 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::scenario::Scenario;
 use super::world::World;
 
+/// Seeds below this have nothing but SRP in their worlds.
+pub const FIRST_MIXED_SEED: u64 = 1 << 40;
+
 /// What a run did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -55,10 +58,15 @@ pub fn run(seed: u64) -> Result<Summary, Failure> {
     })
 }
 
-/// A seed that nobody has chosen.
+/// A seed that nobody has chosen, for a world with nothing but SRP.
 pub fn fresh_seed() -> u64 {
     // Short enough to be typed.
     RandomState::new().hash_one(0) >> 24
+}
+
+/// A seed that nobody has chosen, for a world in which initiators speak SRP, iSER or iSCSI over TCP.
+pub fn fresh_mixed_seed() -> u64 {
+    FIRST_MIXED_SEED + fresh_seed()
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

@@ -10,6 +10,7 @@ use super::network::{Network, Packet};
 use super::random::Random;
 use super::scenario::{DiskHabits, Scenario, Weather};
 use super::seeds::Summary;
+use super::stream::Streams;
 use super::target::TargetSide;
 
 /// How long it has been quiet before everything has to work: longer than any packet is late.
@@ -26,6 +27,7 @@ macro_rules! view {
             target: &$world.target,
             initiators: &$world.initiators,
             network: &$world.network,
+            streams: &$world.streams,
             now_us: $world.now_us,
         }
     };
@@ -37,6 +39,7 @@ pub(super) struct World {
     target: TargetSide,
     initiators: Vec<Initiator>,
     network: Network,
+    streams: Streams,
     journal: Journal,
     checkers: Checkers,
     random: Random,
@@ -52,14 +55,17 @@ impl World {
     pub(super) fn new(scenario: Scenario) -> Self {
         let mut random = Random::new(scenario.seed ^ 0x5eed);
         let journal = Journal::default();
-        let target = TargetSide::new(&scenario, &mut random, &journal);
+        let streams = Streams::new(scenario.weather, Random::new(scenario.seed ^ 0x57eea));
+        let target = TargetSide::new(&scenario, &mut random, &journal, &streams);
+        let world = (&scenario, &journal, &streams);
         let initiators = (0..scenario.initiators as u64)
-            .map(|index| Initiator::new(index, target.ip, &scenario, &mut random, &journal))
+            .map(|index| Initiator::new(index, target.ip, world, &mut random))
             .collect();
         Self {
             now_us: 1,
             target,
             initiators,
+            streams,
             network: Network::new(scenario.weather, random.fork()),
             journal,
             checkers: Checkers::default(),
@@ -88,7 +94,10 @@ impl World {
         }
         self.run_until(|world| {
             let is_alone = !world.initiators.iter().any(Initiator::has_links);
-            is_alone && world.target.is_empty() && world.target.disk.in_flight() == 0
+            is_alone
+                && world.streams.len() == 0
+                && world.target.is_empty()
+                && world.target.disk.in_flight() == 0
         });
         self.wait(QUIET_US);
         self.checkers.look_at_end(&view!(self));
@@ -109,6 +118,10 @@ impl World {
             ("commands that a reset overtook", self.ends[2]),
             ("commands that took too long", self.ends[3]),
         ]);
+        if self.scenario.is_mixed() {
+            corners.extend(self.target.iscsi_corners());
+            corners.push(("streams that lost their last bytes", self.streams.cuts()));
+        }
         corners
     }
 
@@ -130,6 +143,7 @@ impl World {
     /// Nothing more goes wrong.
     fn calm(&mut self) {
         self.network.weather = Weather::default();
+        self.streams.calm();
         self.target.disk.habits = DiskHabits {
             errors: 0,
             stalls: 0,
@@ -173,6 +187,7 @@ impl World {
         initiators
             .chain(self.target.next_time())
             .chain(arrival)
+            .chain(self.streams.next_time(self.now_us))
             .min()
     }
 

@@ -1,9 +1,18 @@
 //! Bounded memory and queues, and only memory that is the target's to use.
 
 use super::View;
+use crate::sim::scenario::Protocol;
 
 /// Heap bytes of a channel for each request of its limit: descriptors of a command, its place in the queues.
 const HEAP_BYTES_PER_REQUEST: usize = 2048;
+
+/// Nothing more is read from a peer that leaves answers of so many bytes unread: their data segments, and their places in
+/// the queue.
+const UNREAD_BYTES: usize = 512 << 10;
+
+/// Heap bytes of an iSCSI connection, whatever its window: the answers that wait for a slow peer, the queue that they are
+/// in, which has at most twice as many places as it had answers; and one answer more, its login, a long text.
+const ISCSI_HEAP_BYTES: usize = UNREAD_BYTES + 2 * UNREAD_BYTES + (64 << 10);
 
 /// Connections of one initiator that the target may hold at a time, with those that it does not know to be dead.
 const LINKS_PER_INITIATOR: usize = 24;
@@ -16,7 +25,13 @@ pub(super) fn look(view: &View<'_>) {
     let most_links = scenario.initiators * LINKS_PER_INITIATOR;
     let links = view.target.live_links();
     assert!(links <= most_links, "{links} connections at the target");
-    let most_bytes = (scenario.request_limit as usize + 2) * HEAP_BYTES_PER_REQUEST;
+    let mut most_bytes = (scenario.request_limit as usize + 2) * HEAP_BYTES_PER_REQUEST;
+    if scenario.protocols.iter().any(|p| *p != Protocol::Srp) {
+        let requests = usize::from(scenario.iscsi.immediate_requests);
+        most_bytes += ISCSI_HEAP_BYTES + requests * HEAP_BYTES_PER_REQUEST;
+    }
+    let streams = view.streams.len();
+    assert!(streams <= most_links, "{streams} streams");
     for (bytes, _) in view.target.channel_sizes() {
         assert!(bytes <= most_bytes, "a channel holds {bytes} bytes");
     }

@@ -24,9 +24,11 @@ pub(super) fn look_at_end(view: &View<'_>) {
         0,
         "message buffers are lost"
     );
+    assert_eq!(in_use(&target.pools.pdus), 0, "buffers of PDUs are lost");
+    assert_eq!(in_use(&target.pools.chunks), 0, "chunks are lost");
     assert_eq!(
         target.posted_receives(),
-        view.scenario.receives,
+        [view.scenario.receives; 2],
         "receive buffers are lost"
     );
 }

@@ -1,6 +1,7 @@
-//! Credits are conserved: an initiator never has more than its request limit, and at rest has all of it.
+//! Credits, and the places of command windows, are conserved: an initiator never has more than its request limit, and at rest has all of it.
 
 use super::View;
+use crate::sim::scenario::Protocol;
 
 pub(super) fn look(view: &View<'_>) {
     let limit = i64::from(view.scenario.request_limit);
@@ -11,6 +12,10 @@ pub(super) fn look(view: &View<'_>) {
                 "initiator {place} has {credits} of {limit} credits on channel {channel}"
             );
         }
+    }
+    let mut limit = limit;
+    if view.scenario.protocols.iter().any(|p| *p != Protocol::Srp) {
+        limit += i64::from(view.scenario.iscsi.immediate_requests);
     }
     for (_, exchanges) in view.target.channel_sizes() {
         assert!(

@@ -14,6 +14,7 @@ use super::initiator::Initiator;
 use super::journal::Entry;
 use super::network::Network;
 use super::scenario::Scenario;
+use super::stream::Streams;
 use super::target::TargetSide;
 
 /// Both sides and what is between them.
@@ -22,6 +23,7 @@ pub(crate) struct View<'a> {
     pub(crate) target: &'a TargetSide,
     pub(crate) initiators: &'a [Initiator],
     pub(crate) network: &'a Network,
+    pub(crate) streams: &'a Streams,
     pub(crate) now_us: u64,
 }
 

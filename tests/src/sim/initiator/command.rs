@@ -1,7 +1,8 @@
 //! Commands of an initiator: what it sends, and what it makes of the answers.
 
 use initiator::cdb;
-use initiator::machine::{Answer, Buffer, ChannelNumber, Command, Outcome};
+use initiator::iscsi::machine as iscsi;
+use initiator::machine::{Answer, Buffer, ChannelNumber, Command, RequestId};
 use roce::Access;
 use target_core::command::Residual;
 use target_core::lun::Lun;
@@ -9,13 +10,16 @@ use target_core::status::Status;
 use transport_srp::wire::cmd::TaskAttributeCode;
 
 use super::memory::{Shape, Slot};
+use super::session::{Outcome, Session};
 use super::{CALM_TIMEOUT_MS, Initiator, Stage, Step};
 use crate::sim::block;
 use crate::sim::journal::{End, Entry, Work};
-use crate::sim::scenario::Scenario;
+use crate::sim::scenario::{Protocol, Scenario};
 
 const UNIT_ATTENTION: u8 = 6;
 const INQUIRY_BYTES: u16 = 96;
+const DATA_IN: Access = Access::REMOTE_WRITE.or(Access::LOCAL_WRITE);
+const DATA_OUT: Access = Access::REMOTE_READ;
 const MOST_IMMEDIATE: usize = 8192;
 /// How often a connection may still end after calm has come: what was under way before.
 const MOST_RESTARTS: u32 = 20;
@@ -31,7 +35,7 @@ pub(super) struct Op {
     link: u32,
     pub(super) lun: u8,
     work: Work,
-    slot: Option<Slot>,
+    pub(super) slot: Option<Slot>,
 }
 
 /// A command that has to work.
@@ -45,6 +49,12 @@ pub(super) struct Check {
 impl Initiator {
     /// One command of any kind, if there is room for it.
     pub(super) fn submit_any(&mut self, now_us: u64) {
+        if let Session::Iscsi(session) = &mut self.machine
+            && self.random.chance(30)
+        {
+            let len = self.random.below(600);
+            session.ping((0..len).map(|place| place as u8).collect());
+        }
         let channel = ChannelNumber(self.random.below(self.channels.into()) as u16);
         let lun = self.random.below(self.luns.len() as u64) as u8;
         let size = self.luns[usize::from(lun)];
@@ -81,46 +91,10 @@ impl Initiator {
             block::fill(&mut bytes, self.block_size as usize, number, lba);
             self.memory.write(slot, &bytes);
         }
-        let data = slot.as_ref().map(|slot| self.memory.read(slot));
-        let buffer = match &slot {
-            None => Buffer::None,
-            Some(slot) => buffer(shape, slot, data.as_deref().unwrap_or(&[])),
-        };
-        let is_write = matches!(work, Work::Write { .. });
-        let (data_out, data_in) = match is_write {
-            true => (buffer, Buffer::None),
-            false => (Buffer::None, buffer),
-        };
-        let command = Command {
-            lun: Lun::peripheral(lun),
-            attribute: self.random.pick(&[
-                TaskAttributeCode::SIMPLE,
-                TaskAttributeCode::SIMPLE,
-                TaskAttributeCode::SIMPLE,
-                TaskAttributeCode::ORDERED,
-                TaskAttributeCode::HEAD_OF_QUEUE,
-            ]),
-            cdb: &cdb,
-            data_out,
-            data_in,
-        };
         let timeout_ms = match self.stage < Stage::Verifying {
             true => self.command_timeout_ms,
             false => CALM_TIMEOUT_MS,
         };
-        let deadline = Some(now_us / 1000 + timeout_ms);
-        let mut out = vec![0; 8320];
-        let sent = self.machine.submit(channel, &command, deadline, &mut out);
-        let (request, len) =
-            sent.unwrap_or_else(|error| panic!("a command cannot be sent: {error}"));
-        self.journal.write(Entry::Submitted {
-            op: number,
-            link,
-            tag: request.0,
-            lun,
-            work,
-        });
-        self.send(channel, &out[..len]);
         let op = Op {
             number,
             channel,
@@ -129,28 +103,100 @@ impl Initiator {
             work,
             slot,
         };
-        self.ops.insert(request.0, op);
+        let deadline_ms = now_us / 1000 + timeout_ms;
+        match self.machine {
+            Session::Srp(_) => self.submit_srp(op, shape, &cdb, deadline_ms),
+            Session::Iscsi(_) => self.submit_iscsi(op, &cdb, len, deadline_ms),
+        }
         Some(number)
+    }
+
+    fn submit_iscsi(&mut self, op: Op, cdb: &[u8], len: usize, deadline_ms: u64) {
+        let is_write = matches!(op.work, Work::Write { .. });
+        let command = iscsi::Command {
+            lun: Lun::peripheral(op.lun),
+            cdb,
+            data_in_len: if is_write { 0 } else { len as u32 },
+            data_out_len: if is_write { len as u32 } else { 0 },
+        };
+        let Session::Iscsi(session) = &mut self.machine else {
+            panic!("another protocol");
+        };
+        let request = session.machine.submit(&command, Some(deadline_ms));
+        let request = request.unwrap_or_else(|error| panic!("a command cannot be sent: {error}"));
+        self.begin(request, op);
+    }
+
+    fn begin(&mut self, request: RequestId, op: Op) {
+        self.journal.write(Entry::Submitted {
+            op: op.number,
+            link: op.link,
+            tag: self.machine.tag(request),
+            lun: op.lun,
+            work: op.work,
+        });
+        self.ops.insert(request.0, op);
+    }
+
+    fn submit_srp(&mut self, op: Op, shape: Shape, cdb: &[u8], deadline_ms: u64) {
+        let (channel, slot) = (op.channel, &op.slot);
+        let data = slot.as_ref().map(|slot| self.memory.read(slot));
+        let buffer = match slot {
+            None => Buffer::None,
+            Some(slot) => buffer(shape, slot, data.as_deref().unwrap_or(&[])),
+        };
+        let is_write = matches!(op.work, Work::Write { .. });
+        let (data_out, data_in) = match is_write {
+            true => (buffer, Buffer::None),
+            false => (Buffer::None, buffer),
+        };
+        let command = Command {
+            lun: Lun::peripheral(op.lun),
+            attribute: self.random.pick(&[
+                TaskAttributeCode::SIMPLE,
+                TaskAttributeCode::SIMPLE,
+                TaskAttributeCode::SIMPLE,
+                TaskAttributeCode::ORDERED,
+                TaskAttributeCode::HEAD_OF_QUEUE,
+            ]),
+            cdb,
+            data_out,
+            data_in,
+        };
+        let mut out = vec![0; 8320];
+        let Session::Srp(machine) = &mut self.machine else {
+            panic!("another protocol");
+        };
+        let sent = machine.submit(channel, &command, Some(deadline_ms), &mut out);
+        let (request, len) =
+            sent.unwrap_or_else(|error| panic!("a command cannot be sent: {error}"));
+        self.begin(request, op);
+        self.send(channel, &out[..len]);
     }
 
     /// CDB, bytes of its buffer, and what the target may do there.
     fn describe(&mut self, work: Work) -> (Vec<u8>, usize, Option<Access>) {
         let bytes = |blocks: u64| (blocks * self.block_size) as usize;
+        let (data_in, data_out) = match self.protocol {
+            Protocol::Srp | Protocol::Tcp => (DATA_IN, DATA_OUT),
+            Protocol::Iser => (
+                DATA_IN.or(Access::REMOTE_INVALIDATE),
+                DATA_OUT.or(Access::REMOTE_INVALIDATE),
+            ),
+        };
         match work {
             Work::Read { lba, blocks } => {
-                let access = Access::REMOTE_WRITE.or(Access::LOCAL_WRITE);
                 let cdb = cdb::read(lba, blocks as u32).to_vec();
-                (cdb, bytes(blocks), Some(access))
+                (cdb, bytes(blocks), Some(data_in))
             }
             Work::Write { lba, blocks } => {
                 let cdb = cdb::write(lba, blocks as u32).to_vec();
-                (cdb, bytes(blocks), Some(Access::REMOTE_READ))
+                (cdb, bytes(blocks), Some(data_out))
             }
             Work::Other => match self.random.below(3) {
                 0 if self.stage == Stage::Busy => {
-                    let access = Access::REMOTE_WRITE.or(Access::LOCAL_WRITE);
                     let cdb = cdb::inquiry(None, INQUIRY_BYTES).to_vec();
-                    (cdb, INQUIRY_BYTES.into(), Some(access))
+                    (cdb, INQUIRY_BYTES.into(), Some(data_in))
                 }
                 1 => (cdb::SYNCHRONIZE_CACHE.to_vec(), 0, None),
                 _ => (cdb::TEST_UNIT_READY.to_vec(), 0, None),
@@ -159,7 +205,10 @@ impl Initiator {
     }
 
     fn shape(&mut self, channel: ChannelNumber, work: Work, len: usize) -> Shape {
-        let granted = self.machine.granted(channel);
+        let Session::Srp(machine) = &self.machine else {
+            return Shape::Direct;
+        };
+        let granted = machine.granted(channel);
         let is_agreed = granted.is_some_and(|granted| granted.imm_data_offset.is_some());
         let is_write = matches!(work, Work::Write { .. });
         if is_write && is_agreed && len <= MOST_IMMEDIATE && self.random.chance(600) {

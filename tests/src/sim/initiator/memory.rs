@@ -9,7 +9,7 @@ use crate::sim::scenario::Scenario;
 
 pub(super) const PD: Pd = Pd(2);
 
-/// Bytes of a message slot: the longest SRP_CMD, or a target's message.
+/// Bytes of a message slot: the longest SRP_CMD, the longest message of iSER, or a target's message.
 const MESSAGE_BYTES: usize = 8320;
 const MESSAGES: usize = 160;
 const COMMANDS: usize = 48;
@@ -82,7 +82,7 @@ impl Memory {
 
     /// Whole slots of a message, for receives.
     pub(super) fn receive_sge(&self, place: usize) -> Sge {
-        self.message_sge(place, 256)
+        self.message_sge(place, MESSAGE_BYTES)
     }
 
     pub(super) fn has_command(&self) -> bool {
@@ -155,6 +155,11 @@ impl Memory {
             self.regions[slot.place + 1][start..start + len].copy_from_slice(now);
             bytes = later;
         }
+    }
+
+    /// Data that came for a part of a buffer in one piece.
+    pub(super) fn write_at(&mut self, slot: &Slot, offset: usize, bytes: &[u8]) {
+        self.regions[slot.place + 1][offset..offset + bytes.len()].copy_from_slice(bytes);
     }
 
     fn ranges(&self, slot: &Slot) -> Vec<(usize, usize)> {

@@ -1,28 +1,34 @@
 //! An initiator: the pure session machine over `roce`, and somebody at the keyboard who has no patience.
 
 mod command;
+mod iscsi;
 mod link;
 mod memory;
+mod session;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
-use initiator::machine::{
-    ChannelNumber, CloseReason, Event, LoginOptions, Machine, Outcome, RequestId, TaskFunction,
-};
+use initiator::iscsi::machine as iscsi_machine;
+use initiator::machine::{ChannelNumber, LoginOptions, RequestId, TaskFunction};
 use roce::cm::CmConfig;
 use roce::qp::{PathMtu, Tuning};
 use roce::{Datagram, Node, NodeConfig};
 use target_core::lun::Lun;
+use transport_iser::Sn;
+use transport_iser::iser::CmHeader;
+use transport_iser::login::Datamover;
 
 use self::command::Op;
 use self::link::Link;
 use self::memory::{Memory, Slot};
+use self::session::{News, Outcome, Session};
 use super::journal::{End, Entry, Journal};
 use super::network::Packet;
 use super::random::Random;
-use super::scenario::{Scenario, Trouble};
+use super::scenario::{Protocol, Scenario, Trouble};
+use super::stream::Streams;
 use super::target::TARGET_PORT;
 
 /// After this time a task management request has failed, and the connection goes.
@@ -69,7 +75,9 @@ pub(crate) struct Initiator {
     index: u64,
     pub(crate) node: Node,
     memory: Memory,
-    pub(crate) machine: Machine,
+    machine: Session,
+    protocol: Protocol,
+    streams: Streams,
     links: Vec<Link>,
     /// By tag.
     ops: BTreeMap<u64, Op>,
@@ -87,6 +95,9 @@ pub(crate) struct Initiator {
     random: Random,
     journal: Journal,
     options: LoginOptions,
+    iscsi_options: iscsi_machine::LoginOptions,
+    /// Takes messages that make its keys invalid.
+    invalidates: bool,
     channels: u16,
     path_mtu: PathMtu,
     block_size: u64,
@@ -102,9 +113,8 @@ impl Initiator {
     pub(crate) fn new(
         index: u64,
         target: IpAddr,
-        scenario: &Scenario,
+        (scenario, journal, streams): (&Scenario, &Journal, &Streams),
         random: &mut Random,
-        journal: &Journal,
     ) -> Self {
         let mut options = LoginOptions::new(TARGET_PORT, 0x100 + index);
         if !scenario.immediate[1] {
@@ -112,13 +122,25 @@ impl Initiator {
         }
         let mut random = random.fork();
         let (node, memory) = machine_room(index, scenario.path_mtu, &mut random);
+        let protocol = scenario.protocols[index as usize];
+        let iscsi_options = iscsi_options(index, protocol, scenario);
+        let channels = match protocol {
+            Protocol::Srp => scenario.channels,
+            Protocol::Iser | Protocol::Tcp => 1,
+        };
+        let machine = match protocol {
+            Protocol::Srp => Session::srp(options, channels),
+            Protocol::Iser | Protocol::Tcp => Session::iscsi(iscsi_options.clone()),
+        };
         Self {
             ip: IpAddr::from([10, 0, 0, 2 + index as u8]),
             target,
             index,
             node,
             memory,
-            machine: Machine::new(options, scenario.channels),
+            machine,
+            protocol,
+            streams: streams.clone(),
             links: Vec::new(),
             ops: BTreeMap::new(),
             managements: BTreeMap::new(),
@@ -132,7 +154,9 @@ impl Initiator {
             random,
             journal: journal.clone(),
             options,
-            channels: scenario.channels,
+            iscsi_options,
+            invalidates: scenario.iscsi.invalidate[1],
+            channels,
             path_mtu: scenario.path_mtu,
             block_size: scenario.block_size.into(),
             luns: scenario.luns.clone(),
@@ -169,6 +193,7 @@ impl Initiator {
         self.node.handle_timeout(now_us);
         self.run_events(now_us);
         self.run_completions(now_us);
+        self.run_streams(now_us);
         self.machine.handle_timeout(now_us / 1000);
         self.run_machine(now_us);
         while self.plans.first().is_some_and(|(at, _)| *at <= now_us) {
@@ -181,23 +206,42 @@ impl Initiator {
     }
 
     /// Answers to the target.
-    fn say(&mut self, _: u64) {
+    fn say(&mut self, now_us: u64) {
         let mut out = [0; 64];
-        while let Some((channel, len)) = self.machine.poll_transmit(&mut out) {
+        while let Session::Srp(machine) = &mut self.machine {
+            let Some((channel, len)) = machine.poll_transmit(&mut out) else {
+                return;
+            };
             self.send(channel, &out[..len]);
+        }
+        self.say_pdus(now_us);
+    }
+
+    /// A session that has said nothing yet.
+    fn session(&mut self) -> Session {
+        if self.protocol == Protocol::Srp {
+            return Session::srp(self.options, self.channels);
+        }
+        let mut options = self.iscsi_options.clone();
+        options.first_cmd_sn = Sn(self.random.pick(&[1, u32::MAX - 5, 0x7fff_fffa]));
+        Session::iscsi(options)
+    }
+
+    /// What it says of itself when it connects over iSER.
+    fn own_header(&self) -> CmHeader {
+        CmHeader {
+            zero_based_addresses: false,
+            send_with_invalidate: self.invalidates,
         }
     }
 
     fn run_machine(&mut self, now_us: u64) {
-        while let Some(event) = self.machine.poll_event() {
-            match event {
-                Event::Done { request, outcome } => self.handle_done(request, outcome, now_us),
-                Event::TimedOut(request) => self.handle_timed_out(request, now_us),
-                Event::Closed { channel, reason } => {
-                    let is_fault = matches!(reason, CloseReason::Protocol(_));
-                    assert!(!is_fault, "the target broke the protocol: {reason}");
-                    self.lose(|link| link.channel == channel, now_us);
-                }
+        while let Some(news) = self.machine.poll() {
+            match news {
+                News::LoggedIn => self.links.iter_mut().for_each(|link| link.is_live = true),
+                News::Done(request, outcome) => self.handle_done(request, outcome, now_us),
+                News::TimedOut(request) => self.handle_timed_out(request, now_us),
+                News::Closed(channel) => self.lose(|link| link.channel == channel, now_us),
             }
         }
     }
@@ -234,7 +278,8 @@ impl Initiator {
             });
         match outcome {
             Outcome::Answered(answer) if answer.is_good() => End::Good,
-            Outcome::Answered(_) | Outcome::TaskManagement(_) => End::Failed,
+            Outcome::Answered(_) => End::Failed,
+            Outcome::Managed | Outcome::Refused => panic!("command {} is rejected", op.number),
             Outcome::Aborted if reasons.all(|(channel, _)| *channel == op.channel) => End::Aborted,
             Outcome::Aborted => End::Overtaken,
             Outcome::ChannelLost => End::Lost,
@@ -287,7 +332,7 @@ impl Initiator {
     fn log_in(&mut self, now_us: u64) {
         self.hang_up(now_us);
         self.plans.retain(|(_, step)| *step == Step::Act);
-        self.machine = Machine::new(self.options, self.channels);
+        self.machine = self.session();
         if self.stage < Stage::Leaving {
             self.connect(ChannelNumber(0), now_us);
         }
@@ -331,6 +376,23 @@ impl Initiator {
 
     fn finish_op(&mut self, number: u64, end: End) {
         self.journal.write(Entry::Ended { op: number, end });
+    }
+}
+
+fn iscsi_options(
+    index: u64,
+    protocol: Protocol,
+    scenario: &Scenario,
+) -> iscsi_machine::LoginOptions {
+    let datamover = match protocol {
+        Protocol::Iser => Datamover::Iser,
+        Protocol::Srp | Protocol::Tcp => Datamover::Tcp,
+    };
+    let name = format!("iqn.2026-11.model:initiator{index}");
+    let target = Some("iqn.2026-11.model:target");
+    iscsi_machine::LoginOptions {
+        limits: scenario.iscsi.limits(1, datamover),
+        ..iscsi_machine::LoginOptions::new(datamover, &name, target)
     }
 }
 

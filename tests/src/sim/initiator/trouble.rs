@@ -1,17 +1,19 @@
 //! What an initiator does besides reading and writing: it aborts, resets, hangs up and dies.
 
-use initiator::machine::{ChannelNumber, Machine, RequestId, TaskFunction};
+use initiator::machine::{ChannelNumber, RequestId, TaskFunction};
 use target_core::lun::Lun;
 
+use super::session::Session;
 use super::{Initiator, MANAGEMENT_TIMEOUT_MS, Stage, Step, machine_room};
 
 /// Messages of a connection without acknowledge, beyond which nothing more is sent but answers.
-const MOST_FLYING: u32 = 48;
+pub(super) const MOST_FLYING: u32 = 48;
 
 impl Initiator {
     /// The machine stops, and comes back with nothing.
     pub(super) fn die(&mut self, now_us: u64) {
         for link in std::mem::take(&mut self.links) {
+            self.streams.die(link.number);
             self.machine.handle_disconnected(link.channel);
         }
         self.run_machine(now_us);
@@ -22,7 +24,7 @@ impl Initiator {
         (self.node, self.memory) = machine_room(self.index, self.path_mtu, &mut self.random);
         self.plans.retain(|(_, step)| *step == Step::Act);
         let back = now_us + self.random.below(3_000_000);
-        self.machine = Machine::new(self.options, self.channels);
+        self.machine = self.session();
         self.plans.insert((back, Step::LogIn));
     }
 
@@ -93,20 +95,28 @@ impl Initiator {
         }
         let deadline = now_us / 1000 + MANAGEMENT_TIMEOUT_MS;
         let mut out = [0; 64];
-        let sent = self
-            .machine
-            .task_management(channel, function, Some(deadline), &mut out);
+        let sent = match &mut self.machine {
+            Session::Srp(machine) => machine
+                .task_management(channel, function, Some(deadline), &mut out)
+                .ok(),
+            Session::Iscsi(session) => {
+                let request = session.task_management(function, deadline).ok();
+                request.map(|request| (request, channel, 0))
+            }
+        };
         match sent {
-            Ok((request, channel, len)) => {
+            Some((request, channel, len)) => {
                 self.managements.insert(request.0, (channel, function));
-                self.send(channel, &out[..len]);
+                if len > 0 {
+                    self.send(channel, &out[..len]);
+                }
             }
             // No credit is left for it: as bad as no answer.
-            Err(_) if self.link_of(channel).is_some_and(|link| link.is_live) => {
+            None if self.link_of(channel).is_some_and(|link| link.is_live) => {
                 self.plans
                     .insert((now_us + MANAGEMENT_TIMEOUT_MS * 1000, Step::LogIn));
             }
-            Err(_) => {}
+            None => {}
         }
     }
 

@@ -1,13 +1,36 @@
 //! Ends and times: of a channel, of a connection, of patience.
 
 use target_core::command::ChannelId;
-use target_core::port::Channel as _;
 
-use super::{Phase, TargetSide};
+use super::carrier::{Carrier, Machine};
+use super::{Past, Phase, TargetSide};
 use crate::sim::journal::Entry;
+use crate::sim::stream::Side;
 
 /// How long a goodbye may take.
 pub(super) const GOODBYE_US: u64 = 1_000_000;
+
+impl Past {
+    fn add(&mut self, channel: &Machine) {
+        match channel {
+            Machine::Srp(channel) => {
+                let counters = channel.counters();
+                self.immediate += counters.immediate_writes;
+                self.tables += counters.tables_fetched;
+                self.offers += counters.credit_requests;
+            }
+            Machine::Iscsi(connection) => {
+                let (sum, counters) = (&mut self.iscsi, connection.counters());
+                sum.immediate_writes += counters.immediate_writes;
+                sum.data_out_pdus += counters.data_out_pdus;
+                sum.r2ts += counters.r2ts;
+                sum.phase_collapses += counters.phase_collapses;
+                sum.pings += counters.pings;
+                sum.rejects += counters.rejects;
+            }
+        }
+    }
+}
 
 impl TargetSide {
     /// Takes a channel out of the core; what runs for it is abandoned.
@@ -15,7 +38,9 @@ impl TargetSide {
         let Some(connection) = self.connections.get(&link) else {
             return;
         };
-        let (nexus, port) = (connection.nexus, connection.port);
+        let Some((port, nexus)) = connection.member.clone() else {
+            return;
+        };
         self.target.channel_close(nexus, ChannelId(link));
         self.journal.write(Entry::Closed { link });
         if let Some(session) = self.sessions.get_mut(&port) {
@@ -32,8 +57,16 @@ impl TargetSide {
         if was == Phase::Draining {
             return;
         }
-        self.node.fail_queue_pair(connection.qp).ok();
-        self.node.disconnect(connection.cm, now_us).ok();
+        match &mut connection.carrier {
+            Carrier::Queue { cm, qp, .. } => {
+                self.node.fail_queue_pair(*qp).ok();
+                self.node.disconnect(*cm, now_us).ok();
+            }
+            Carrier::Stream(outgoing) => {
+                outgoing.clear();
+                self.streams.close(link, Side::Target, now_us);
+            }
+        }
         if was == Phase::Live {
             self.forget(link);
         }
@@ -45,7 +78,7 @@ impl TargetSide {
         let links: Vec<_> = self.connections.keys().copied().collect();
         for link in links {
             let connection = &self.connections[&link];
-            let is_empty = connection.sends.is_empty();
+            let is_empty = connection.carrier.is_empty();
             match connection.phase {
                 Phase::Leaving(until)
                     if now_us >= until || is_empty && !connection.channel.has_transmit() =>
@@ -54,11 +87,10 @@ impl TargetSide {
                     ended = true;
                 }
                 Phase::Draining if is_empty => {
-                    let counters = connection.channel.counters();
-                    self.past[0] += counters.immediate_writes;
-                    self.past[1] += counters.tables_fetched;
-                    self.past[2] += counters.credit_requests;
-                    self.node.destroy_queue_pair(connection.qp);
+                    self.past.add(&connection.channel);
+                    if let Some(qp) = connection.carrier.qp() {
+                        self.node.destroy_queue_pair(qp);
+                    }
                     self.connections.remove(&link);
                     // It may have held answers that were never sent, with their data.
                     self.target.handle_buffers_freed();
@@ -73,8 +105,9 @@ impl TargetSide {
     pub(super) fn tend_times(&mut self, now_us: u64) {
         let links: Vec<_> = self.connections.keys().copied().collect();
         for link in links {
-            let channel = self.connections.get_mut(&link).map(|c| &mut c.channel);
-            if let Some(channel) = channel
+            let connection = self.connections.get_mut(&link);
+            let live = connection.filter(|c| c.phase == Phase::Live);
+            if let Some(channel) = live.map(|c| &mut c.channel)
                 && channel.poll_timeout().is_some_and(|at| at <= now_us / 1000)
             {
                 channel.handle_timeout(now_us / 1000);

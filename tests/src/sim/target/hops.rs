@@ -5,10 +5,10 @@ use roce::{Completion, CompletionKind, RecvRequest, Status};
 use target_core::backend::Backend;
 use target_core::command::{TaskManagementFunction, TaskManagementResponse};
 use target_core::lun::Lun;
-use target_core::port::{Channel as _, ChannelEvent, CloseReason, Transmit};
+use target_core::port::{Channel, ChannelEvent, CloseReason, Transmit};
 use target_core::target::Next;
-use transport_srp::Channel;
 
+use super::carrier::Carrier;
 use super::endings::GOODBYE_US;
 use super::nic::Returned;
 use super::{Phase, TargetSide};
@@ -20,7 +20,7 @@ impl TargetSide {
         let mut moved = false;
         while let Some(completion) = self.node.poll_completion() {
             moved = true;
-            let link = self.link_of(|c| c.qp == completion.qp);
+            let link = self.link_of(|c| c.carrier.qp() == Some(completion.qp));
             match completion.kind {
                 CompletionKind::Recv | CompletionKind::RecvWriteWithImmediate => {
                     self.handle_received(link, &completion, now_us);
@@ -57,7 +57,10 @@ impl TargetSide {
         let Some(connection) = self.connections.get_mut(&link) else {
             return;
         };
-        let returned = connection.sends.complete(completion.wr_id, &mut self.nic);
+        let Carrier::Queue { sends, .. } = &mut connection.carrier else {
+            return;
+        };
+        let returned = sends.complete(completion.wr_id, &mut self.nic);
         if completion.status != Status::Success {
             return self.end_connection(link, now_us);
         }
@@ -70,16 +73,17 @@ impl TargetSide {
     }
 
     pub(super) fn refill(&mut self) {
-        let layout = self.pools.layout;
-        while let Some(mut buf) = self.pools.receives.take(layout.slot_len) {
-            assert!(buf.set_window(layout.window_start, self.pools.recv_len));
-            let sge = self.nic.hold(buf);
-            let request = RecvRequest {
-                wr_id: sge.address,
-                sges: &[sge],
-            };
-            let posted = self.node.post_shared_recv(self.receives, &request);
-            posted.unwrap_or_else(|error| panic!("a receive is not taken: {error}"));
+        for (receives, queue) in self.pools.receives.iter().zip(self.receives) {
+            while let Some(mut buf) = receives.pool.take(receives.slot_len) {
+                assert!(buf.set_window(receives.window_start, receives.message_len));
+                let sge = self.nic.hold(buf);
+                let request = RecvRequest {
+                    wr_id: sge.address,
+                    sges: &[sge],
+                };
+                let posted = self.node.post_shared_recv(queue, &request);
+                posted.unwrap_or_else(|error| panic!("a receive is not taken: {error}"));
+            }
         }
     }
 
@@ -88,7 +92,10 @@ impl TargetSide {
         while let Some(connection) = self.connections.get_mut(&link)
             && let Some(event) = connection.channel.poll_event()
         {
-            let nexus = connection.nexus;
+            let nexus = || {
+                let member = connection.member.as_ref();
+                member.expect("nothing is let in before the login").1
+            };
             match event {
                 ChannelEvent::Command(_) | ChannelEvent::TaskManagement(_)
                     if connection.phase != Phase::Live => {}
@@ -98,7 +105,7 @@ impl TargetSide {
                         exchange: command.exchange.0,
                         tag: command.tag,
                     });
-                    self.target.submit(nexus, command);
+                    self.target.submit(nexus(), command);
                 }
                 ChannelEvent::TaskManagement(request) => {
                     self.journal.write(Entry::ManagementArrived {
@@ -107,14 +114,15 @@ impl TargetSide {
                         lun: number(request.lun),
                         scope: scope(request.function),
                     });
-                    self.target.task_management(nexus, request);
+                    self.target.task_management(nexus(), request);
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
                 ChannelEvent::Recycle(buf) => drop(buf),
-                ChannelEvent::Transport => panic!("SRP has no question of its own"),
+                ChannelEvent::Transport => self.handle_login_events(link, now_us),
                 ChannelEvent::Close(reason) => {
-                    let is_fault = matches!(reason, CloseReason::Protocol(_));
+                    let is_refused = connection.member.is_none() && self.is_closed;
+                    let is_fault = is_fault(&reason) && !is_refused;
                     assert!(!is_fault, "an initiator broke the protocol: {reason:?}");
                     if connection.phase == Phase::Live {
                         connection.phase = Phase::Leaving(now_us + GOODBYE_US);
@@ -126,7 +134,7 @@ impl TargetSide {
     }
 
     /// Hops 3 to 6.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(super) fn settle(&mut self, now_us: u64) -> bool {
         let mut moved = false;
         loop {
             let mut quiet = true;
@@ -135,7 +143,7 @@ impl TargetSide {
                 quiet = false;
             }
             while let Some(next) = self.target.poll_next() {
-                self.carry_out(next);
+                self.carry_out(next, now_us);
                 quiet = false;
             }
             moved |= !quiet;
@@ -145,7 +153,7 @@ impl TargetSide {
         }
     }
 
-    pub(super) fn carry_out(&mut self, next: Next) {
+    pub(super) fn carry_out(&mut self, next: Next, now_us: u64) {
         match next {
             Next::Execute(request) => self.disk.submit(request),
             Next::Cancel(task) => self.disk.cancel(task),
@@ -156,11 +164,13 @@ impl TargetSide {
                 offset,
                 buf,
             } => {
-                let channel = self.channel(channel.0);
-                channel.pull_data_out(exchange, task, offset, buf);
+                self.channel(channel.0)
+                    .pull_data_out(exchange, task, offset, buf);
+                self.run_channel(channel.0, now_us);
             }
             Next::StopDataOut { channel, exchange } => {
                 self.channel(channel.0).stop_data_out(exchange);
+                self.run_channel(channel.0, now_us);
             }
             Next::Done {
                 channel,
@@ -174,6 +184,7 @@ impl TargetSide {
                     exchange: number,
                 });
                 self.channel(link).handle_outcome(exchange, outcome);
+                self.run_channel(link, now_us);
             }
             Next::Aborted { channel, exchange } => {
                 let (link, number) = (channel.0, exchange.0);
@@ -182,6 +193,7 @@ impl TargetSide {
                     exchange: number,
                 });
                 self.channel(link).handle_aborted(exchange);
+                self.run_channel(link, now_us);
             }
             Next::TaskManagementDone {
                 channel,
@@ -196,49 +208,79 @@ impl TargetSide {
                 });
                 self.channel(link)
                     .handle_task_management(exchange, response);
+                self.run_channel(link, now_us);
             }
         }
     }
 
-    pub(super) fn channel(&mut self, link: u32) -> &mut Channel {
+    pub(super) fn channel(&mut self, link: u32) -> &mut dyn Channel {
         let connection = self.connections.get_mut(&link);
         let connection = connection.filter(|connection| connection.phase == Phase::Live);
-        &mut connection
+        &mut *connection
             .expect("the core speaks to a channel that lives")
             .channel
     }
 
     /// Hop 7.
-    pub(super) fn transmit(&mut self) -> bool {
-        let mut moved = false;
-        for connection in self.connections.values_mut() {
+    pub(super) fn transmit(&mut self, now_us: u64) -> bool {
+        let (mut moved, mut freed) = (false, false);
+        for (&link, connection) in &mut self.connections {
             if connection.phase == Phase::Draining {
                 continue;
             }
             let (node, nic) = (&mut self.node, &mut self.nic);
             while let Some(transmit) = connection.channel.poll_transmit() {
                 moved = true;
-                match transmit {
-                    Transmit::Respond {
-                        data,
-                        segments,
-                        message,
-                        invalidate,
-                    } => {
-                        assert_eq!(invalidate, None, "SRP invalidates nothing");
-                        connection.sends.respond(node, nic, data, segments, message);
+                match (transmit, &mut connection.carrier) {
+                    (
+                        Transmit::Respond {
+                            data,
+                            segments,
+                            message,
+                            invalidate,
+                        },
+                        Carrier::Queue { sends, .. },
+                    ) => {
+                        self.past.invalidated += u64::from(invalidate.is_some());
+                        sends.respond(node, nic, data, segments, message, invalidate);
                     }
-                    Transmit::Stream { .. } => panic!("SRP has no byte stream"),
-                    Transmit::Pull {
-                        exchange,
-                        buf,
-                        segments,
-                    } => connection.sends.pull(node, nic, exchange, buf, segments),
+                    (
+                        Transmit::Pull {
+                            exchange,
+                            buf,
+                            segments,
+                        },
+                        Carrier::Queue { sends, .. },
+                    ) => sends.pull(node, nic, exchange, buf, segments),
+                    (
+                        Transmit::Stream {
+                            message,
+                            data,
+                            pieces,
+                        },
+                        Carrier::Stream(outgoing),
+                    ) => outgoing.push(message, data, pieces),
+                    (transmit, _) => panic!("not for what carries the connection: {transmit:?}"),
                 }
             }
+            if let Carrier::Stream(outgoing) = &mut connection.carrier {
+                freed |= outgoing.flush(&self.streams, link, now_us);
+            }
         }
-        moved
+        if freed {
+            self.target.handle_buffers_freed();
+        }
+        moved | freed
     }
+}
+
+/// What only a peer does that does not keep to the protocol; one that is silent may be dead.
+fn is_fault(reason: &CloseReason) -> bool {
+    let CloseReason::Protocol(text) = reason else {
+        return false;
+    };
+    let silences = ["the login was not over in", "a ping was not answered in"];
+    !silences.iter().any(|silence| text.starts_with(silence))
 }
 
 fn number(lun: Lun) -> u8 {

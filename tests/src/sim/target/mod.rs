@@ -1,7 +1,9 @@
 //! The target: real channels and the real SCSI core, a model disk, and one turn of what lies between them.
 
+mod carrier;
 mod endings;
 mod hops;
+mod iscsi;
 mod login;
 mod nic;
 mod room;
@@ -10,23 +12,33 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use roce::cm::{CmConfig, ConnectionId, Event, tcp_service_id};
+use roce::cm::{CmConfig, Event, tcp_service_id};
 use roce::qp::Tuning;
-use roce::{Datagram, Node, NodeConfig, QueuePairNumber, SharedReceiveQueueId};
+use roce::{Datagram, Node, NodeConfig, SharedReceiveQueueId};
 use target_core::Target;
 use target_core::backend::MediumId;
 use target_core::target::{LuId, NexusId, TargetLimits};
-use transport_srp::{Channel, LoginPolicy, TargetPortId};
+use transport_iser::connection::Settings;
+use transport_iser::login::Datamover;
+use transport_srp::{LoginPolicy, TargetPortId};
 
-use self::nic::{Nic, PD, SendQueue};
+use self::carrier::{Carrier, Machine};
+use self::iscsi::settings;
+use self::nic::{Nic, PD};
 use self::room::{Pools, logical_unit};
 use super::disk::Disk;
 use super::journal::Journal;
 use super::network::Packet;
 use super::random::Random;
 use super::scenario::Scenario;
+use super::stream::Streams;
 
 pub(crate) const PORT: u16 = 5555;
+pub(crate) const ISER_PORT: u16 = 3260;
+
+/// Places of their receive queues.
+const SRP: usize = 0;
+const ISER: usize = 1;
 pub(crate) const TARGET_PORT: TargetPortId = TargetPortId {
     id_ext: 0x11,
     ioc_guid: 0x22,
@@ -42,13 +54,29 @@ enum Phase {
 }
 
 struct Connection {
-    cm: ConnectionId,
-    qp: QueuePairNumber,
-    channel: Channel,
-    sends: SendQueue,
+    carrier: Carrier,
+    channel: Machine,
     phase: Phase,
-    port: [u8; 16],
-    nexus: NexusId,
+    /// From the end of its login on.
+    member: Option<(Port, NexusId)>,
+}
+
+/// An initiator port.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Port {
+    Srp([u8; 16]),
+    Iscsi(String, [u8; 6]),
+}
+
+/// Of channels that are gone.
+#[derive(Default)]
+struct Past {
+    immediate: u64,
+    tables: u64,
+    offers: u64,
+    iscsi: transport_iser::connection::Counters,
+    reinstated: u64,
+    invalidated: u64,
 }
 
 struct Session {
@@ -66,21 +94,31 @@ pub(crate) struct TargetSide {
     pub(crate) disk: Disk,
     pub(crate) pools: Pools,
     nic: Nic,
-    receives: SharedReceiveQueueId,
+    /// Of SRP and of iSER.
+    receives: [SharedReceiveQueueId; 2],
+    streams: Streams,
+    /// Of iSER and of TCP.
+    settings: [Arc<Settings>; 2],
+    /// The target's device can send with invalidate.
+    invalidates: bool,
     policy: LoginPolicy,
     units: Vec<LuId>,
     connections: BTreeMap<u32, Connection>,
-    sessions: BTreeMap<[u8; 16], Session>,
+    sessions: BTreeMap<Port, Session>,
     /// Sessions so far.
     opened: u32,
     journal: Journal,
     is_closed: bool,
-    /// Of channels that are gone: writes with immediate data, fetched tables, offered credits.
-    past: [u64; 3],
+    past: Past,
 }
 
 impl TargetSide {
-    pub(crate) fn new(scenario: &Scenario, random: &mut Random, journal: &Journal) -> Self {
+    pub(crate) fn new(
+        scenario: &Scenario,
+        random: &mut Random,
+        journal: &Journal,
+        streams: &Streams,
+    ) -> Self {
         let policy = LoginPolicy {
             request_limit: scenario.request_limit,
             immediate_data: scenario.immediate[0],
@@ -97,8 +135,9 @@ impl TargetSide {
             tuning: Tuning::default(),
         });
         node.listen(tcp_service_id(PORT));
+        node.listen(tcp_service_id(ISER_PORT));
         let nic = Nic::new(&mut node, &arena);
-        let receives = node.create_shared_receive_queue(PD, scenario.receives);
+        let receives = [(); 2].map(|()| node.create_shared_receive_queue(PD, scenario.receives));
         let limits = TargetLimits {
             tasks: scenario.tasks,
         };
@@ -122,6 +161,9 @@ impl TargetSide {
             pools,
             nic,
             receives,
+            streams: streams.clone(),
+            settings: [Datamover::Iser, Datamover::Tcp].map(|of| settings(scenario, of)),
+            invalidates: scenario.iscsi.invalidate[0],
             policy,
             units,
             connections: BTreeMap::new(),
@@ -129,7 +171,7 @@ impl TargetSide {
             opened: 0,
             journal: journal.clone(),
             is_closed: false,
-            past: [0; 3],
+            past: Past::default(),
         };
         side.refill();
         side
@@ -167,8 +209,18 @@ impl TargetSide {
                 self.target.handle_buffers_freed();
                 moved = true;
             }
-            moved |= self.settle();
-            moved |= self.transmit();
+            moved |= self.accept_streams(now_us);
+            if self.run_streams(now_us) {
+                self.target.handle_buffers_freed();
+                moved = true;
+            }
+            moved |= self.settle(now_us);
+            moved |= self.transmit(now_us);
+            // Channels give back the buffers of unsolicited data when the core asks for data, and when they answer.
+            if self.target.waits_for_buffer() {
+                self.target.handle_buffers_freed();
+                moved |= self.target.has_next();
+            }
             moved |= self.tend_endings(now_us);
             if !moved {
                 break;
@@ -185,6 +237,12 @@ impl TargetSide {
                     self.refuse(&request);
                     None
                 }
+                Event::ConnectRequest(request)
+                    if request.service_id == tcp_service_id(ISER_PORT) =>
+                {
+                    self.handle_iser_request(&request, now_us);
+                    None
+                }
                 Event::ConnectRequest(request) => {
                     self.handle_connect_request(&request, now_us);
                     None
@@ -192,8 +250,10 @@ impl TargetSide {
                 // Rejected: a request came so late that its initiator had given it up.
                 Event::Disconnected { connection, .. }
                 | Event::Unreachable { connection, .. }
-                | Event::Rejected { connection, .. } => self.link_of(|c| c.cm == connection),
-                Event::QueuePairError(qp) => self.link_of(|c| c.qp == qp),
+                | Event::Rejected { connection, .. } => {
+                    self.link_of(|c| c.carrier.cm() == Some(connection))
+                }
+                Event::QueuePairError(qp) => self.link_of(|c| c.carrier.qp() == Some(qp)),
                 Event::Connected { .. } | Event::SendQueueDrained(_) => None,
             };
             if let Some(link) = link {
@@ -217,7 +277,7 @@ impl TargetSide {
     pub(crate) fn phases(&self) -> String {
         let phases = self.connections.iter();
         let phases: Vec<_> = phases
-            .map(|(link, c)| (link, c.phase, c.sends.is_empty()))
+            .map(|(link, c)| (link, c.phase, c.carrier.is_empty()))
             .collect();
         let sessions: Vec<_> = self.sessions.values().map(|s| &s.links).collect();
         format!("{phases:?}, sessions {sessions:?}")
@@ -228,25 +288,25 @@ impl TargetSide {
     }
 
     /// Receive buffers that wait for messages.
-    pub(crate) fn posted_receives(&self) -> usize {
-        self.node.shared_receives(self.receives)
+    pub(crate) fn posted_receives(&self) -> [usize; 2] {
+        self.receives
+            .map(|receives| self.node.shared_receives(receives))
     }
 
     /// Heap bytes and exchanges of each channel.
     pub(crate) fn channel_sizes(&self) -> impl Iterator<Item = (usize, u32)> {
-        let channels = self.connections.values().map(|c| &c.channel);
-        channels.map(|channel| (channel.heap_bytes(), channel.exchanges_in_use()))
+        self.connections.values().map(|c| c.channel.size())
     }
 
     /// How often things happened that a seed may or may not bring about.
     pub(crate) fn corners(&self) -> Vec<(&'static str, u64)> {
         let totals = self.target.counters().totals;
         let wire = self.node.statistics();
-        let [immediate, tables, offers] = self.past;
+        let past = &self.past;
         vec![
-            ("writes with immediate data", immediate),
-            ("fetched tables", tables),
-            ("offered credits", offers),
+            ("writes with immediate data", past.immediate),
+            ("fetched tables", past.tables),
+            ("offered credits", past.offers),
             ("aborted commands", totals.aborted),
             ("abandoned commands", totals.abandoned),
             ("full task sets", totals.task_set_full),
@@ -258,6 +318,22 @@ impl TargetSide {
             ("packets behind a gap", wire.out_of_sequence_requests),
             ("messages without a receive buffer", wire.rnr_naks_sent),
             ("damaged packets", wire.bad_icrc + wire.malformed),
+        ]
+    }
+
+    /// How often things happened that only iSCSI has.
+    pub(crate) fn iscsi_corners(&self) -> Vec<(&'static str, u64)> {
+        let past = &self.past;
+        let iscsi = &past.iscsi;
+        vec![
+            ("iSCSI: immediate writes", iscsi.immediate_writes),
+            ("iSCSI: Data-Out PDUs", iscsi.data_out_pdus),
+            ("iSCSI: R2Ts", iscsi.r2ts),
+            ("iSCSI: phase collapses", iscsi.phase_collapses),
+            ("iSCSI: pings of the target", iscsi.pings),
+            ("iSCSI: rejects", iscsi.rejects),
+            ("iSCSI: reinstated sessions", past.reinstated),
+            ("iSER: invalidated keys", past.invalidated),
         ]
     }
 

@@ -124,13 +124,17 @@ impl SendQueue {
         data: Option<Buf>,
         segments: &[RemoteSegment],
         message: Buf,
+        invalidate: Option<u32>,
     ) {
         let data = data.map(|data| nic.hold(data));
         if let Some(data) = data {
             self.cut(node, data, segments, Operation::Write, false);
         }
         let message = nic.hold(message);
-        self.post(node, Operation::Send, message, true);
+        let send = invalidate.map_or(Operation::Send, |key| {
+            Operation::SendWithInvalidate(Key(key))
+        });
+        self.post(node, send, message, true);
         let held = Held::Respond {
             data: data.map(|sge| sge.address),
             message: message.address,

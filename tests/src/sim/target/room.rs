@@ -4,34 +4,79 @@ use std::sync::Arc;
 
 use iobuf::{Arena, Pool};
 use target_core::logical_unit::{Geometry, Identity, LogicalUnit};
+use transport_iser::iser;
+use transport_iser::pdu::BHS_BYTES;
 use transport_srp::{LoginPolicy, RecvLayout, recv_layout};
 
 use crate::sim::scenario::Scenario;
 
 const MESSAGE_BYTES: usize = 256;
 
+/// Outgoing PDUs that leave together: the headers of the longest READ.
+const LONGEST_PDU_BYTES: usize = 8 << 10;
+
+/// What a stream brings at a time at most.
+pub(super) const CHUNK_BYTES: usize = 4 << 10;
+
+/// Every connection may keep one, and more than these there never are.
+const CHUNKS: usize = 256;
+
+/// As in the daemon, data behind the headers begin on a page.
+const ISER_WINDOW_START: usize = 4096 - iser::HEADER_BYTES - BHS_BYTES;
+const ISER_SLOT_BYTES: usize = (ISER_WINDOW_START + iser::MESSAGE_BYTES).next_multiple_of(4096);
+
 /// The pools that all buffers come from.
 pub(crate) struct Pools {
     pub(crate) data: Pool,
     pub(crate) messages: Pool,
-    pub(crate) receives: Pool,
-    pub(super) layout: RecvLayout,
-    pub(super) recv_len: usize,
+    /// Of iSCSI: outgoing PDUs, and what streams bring.
+    pub(crate) pdus: Pool,
+    pub(crate) chunks: Pool,
+    /// Of SRP and of iSER.
+    pub(crate) receives: [Receives; 2],
+}
+
+/// Memory of one receive queue.
+pub(crate) struct Receives {
+    pub(super) pool: Pool,
+    pub(super) slot_len: usize,
+    pub(super) window_start: usize,
+    pub(super) message_len: usize,
 }
 
 impl Pools {
     pub(super) fn new(scenario: &Scenario, policy: &LoginPolicy) -> (Arc<Arena>, Self) {
-        let layout = recv_layout(policy.max_it_iu_len);
+        let RecvLayout {
+            slot_len,
+            window_start,
+        } = recv_layout(policy.max_it_iu_len);
         let data = 0..scenario.data_bytes;
-        let receives = data.end..data.end + scenario.receives * layout.slot_len;
-        let messages = receives.end..receives.end + scenario.messages * MESSAGE_BYTES;
-        let arena = Arena::new(messages.end).expect("memory");
+        let receives = data.end..data.end + scenario.receives * slot_len;
+        let iser = receives.end..receives.end + scenario.receives * ISER_SLOT_BYTES;
+        let messages = iser.end..iser.end + scenario.messages * MESSAGE_BYTES;
+        let pdus = messages.end.next_multiple_of(LONGEST_PDU_BYTES);
+        let pdus = pdus..pdus + scenario.iscsi.messages;
+        let chunks = pdus.end..pdus.end + CHUNKS * CHUNK_BYTES;
+        let arena = Arena::new(chunks.end).expect("memory");
         let pools = Self {
             data: Pool::buddy(&arena, data, Scenario::MAX_TRANSFER),
-            receives: Pool::slots(&arena, receives, layout.slot_len),
             messages: Pool::slots(&arena, messages, MESSAGE_BYTES),
-            layout,
-            recv_len: policy.max_it_iu_len as usize,
+            pdus: Pool::buddy(&arena, pdus, LONGEST_PDU_BYTES),
+            chunks: Pool::slots(&arena, chunks, CHUNK_BYTES),
+            receives: [
+                Receives {
+                    pool: Pool::slots(&arena, receives, slot_len),
+                    slot_len,
+                    window_start,
+                    message_len: policy.max_it_iu_len as usize,
+                },
+                Receives {
+                    pool: Pool::slots(&arena, iser, ISER_SLOT_BYTES),
+                    slot_len: ISER_SLOT_BYTES,
+                    window_start: ISER_WINDOW_START,
+                    message_len: iser::MESSAGE_BYTES,
+                },
+            ],
         };
         (arena, pools)
     }
