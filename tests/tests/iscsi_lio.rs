@@ -8,7 +8,7 @@ use initiator::{ConnectError, Lun, Scsi};
 use rdma::Fabric;
 use tests::lio::iscsi::{TARGET, Target};
 use tests::rxe::Rxe;
-use tests::sweep::Sweep;
+use tests::sweep::{Sweep, verify_blocks};
 use tests::vm::{Options, scenario};
 use transport_iser::chap::{self, Credentials, Secret};
 use transport_iser::login::{Datamover, Digest, LoginError};
@@ -77,16 +77,6 @@ fn sweep(seed: u64) -> Sweep {
     }
 }
 
-fn verify_blocks(session: &mut Session) {
-    for lba in [0, 1, 7, 63, 1000] {
-        let block = [lba as u8 ^ 0x5a; 512];
-        session.write(LUN, lba, 512, &block).expect("a write");
-        let mut found = [0; 512];
-        session.read(LUN, lba, 512, &mut found).expect("a read");
-        assert!(found == block, "block {lba}");
-    }
-}
-
 #[test]
 fn data_over_tcp() {
     scenario("data_over_tcp", Options::default(), || {
@@ -108,7 +98,7 @@ fn data_over_tcp() {
             assert_eq!(agreed.immediate_data, immediate_data);
             assert_eq!(agreed.header_digest == Digest::Crc32c, immediate_data);
             assert_eq!(agreed.data_digest == Digest::Crc32c, initial_r2t);
-            verify_blocks(&mut session);
+            verify_blocks(&mut session, LUN);
             sweep(seed).verify(&mut session);
             session.logout();
         }
@@ -123,7 +113,7 @@ fn data_over_iser() {
             let mut options = bench.options(Datamover::Iser);
             options.login.limits.immediate_data = immediate_data;
             let mut session = log_in(&options);
-            verify_blocks(&mut session);
+            verify_blocks(&mut session, LUN);
             sweep(seed).verify(&mut session);
             session.ping(b"are you there?").expect("a ping");
             session.logout();
@@ -148,7 +138,7 @@ fn sessions_and_tasks() {
             session.await_ready(LUN).expect("ready after a reset");
             // The same name and ISID again: the new session ends the old one.
             let mut new = log_in(&options);
-            verify_blocks(&mut new);
+            verify_blocks(&mut new, LUN);
             assert!(
                 session.read_capacity(LUN).is_err(),
                 "the old session lives on"
@@ -194,7 +184,7 @@ fn chap_over_both() {
             for target in [None, Some(credentials(lio.0, lio.1))] {
                 options.login.chap = chap(good.clone(), target);
                 let mut session = log_in(&options);
-                verify_blocks(&mut session);
+                verify_blocks(&mut session, LUN);
                 session.logout();
             }
             options.login.chap = chap(credentials(alice.0, "another's"), None);

@@ -12,7 +12,7 @@ use target_core::sense::AdditionalSense;
 use tests::bed::{Bed, Peer};
 use tests::on_both_beds;
 use tests::srptgt::Srptgt;
-use tests::sweep::Sweep;
+use tests::sweep::{Sweep, verify_blocks};
 use transport_iser::iser::CmHeader;
 use transport_iser::login::{Datamover, Digest, LoginError};
 use transport_iser::pdu::{LoginStatus, TaskManagementCode, TaskManagementResult};
@@ -104,16 +104,6 @@ fn sweep(seed: u64) -> Sweep {
     }
 }
 
-fn verify_blocks(session: &mut Session) {
-    for lba in [0, 1, 7, 63, 1000] {
-        let block = [lba as u8 ^ 0x5a; 512];
-        session.write(LUN, lba, 512, &block).expect("a write");
-        let mut found = [0; 512];
-        session.read(LUN, lba, 512, &mut found).expect("a read");
-        assert!(found == block, "block {lba}");
-    }
-}
-
 fn data_over_tcp(bed: &Bed) {
     let bench = Bench::new(bed);
     for (seed, (initial_r2t, immediate_data)) in
@@ -131,7 +121,7 @@ fn data_over_tcp(bed: &Bed) {
         assert_eq!(agreed.immediate_data, immediate_data);
         assert_eq!(agreed.header_digest == Digest::Crc32c, immediate_data);
         assert_eq!(agreed.data_digest == Digest::Crc32c, initial_r2t);
-        verify_blocks(&mut session);
+        verify_blocks(&mut session, LUN);
         sweep(seed).verify(&mut session);
         session.logout();
     }
@@ -146,7 +136,7 @@ fn data_over_iser(bed: &Bed) {
         options.login.limits.initial_r2t = initial_r2t;
         options.login.limits.immediate_data = immediate_data;
         let mut session = bench.log_in(&options);
-        verify_blocks(&mut session);
+        verify_blocks(&mut session, LUN);
         sweep(seed).verify(&mut session);
         session.ping(b"are you there?").expect("a ping");
         session.logout();
@@ -174,7 +164,7 @@ fn sessions_and_tasks(bed: &Bed) {
         session.await_ready(LUN).expect("ready after a reset");
         // The same name and ISID again: the new session ends the old one.
         let mut new = bench.log_in(&options);
-        verify_blocks(&mut new);
+        verify_blocks(&mut new, LUN);
         assert!(
             session.read_capacity(LUN).is_err(),
             "the old session lives on"
@@ -238,7 +228,7 @@ fn what_is_no_pdu_ends_its_connection_alone(bed: &Bed) {
             assert_ne!(came, RawReceived::Nothing, "{garbage:x?}");
         }
     }
-    verify_blocks(&mut honest);
+    verify_blocks(&mut honest, LUN);
     honest.logout();
 }
 

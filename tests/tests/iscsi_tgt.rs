@@ -5,7 +5,7 @@ use initiator::iscsi::machine::{CloseReason, LoginOptions, TaskFunction};
 use initiator::iscsi::{ConnectOptions, Session};
 use initiator::{ConnectError, Data, ExecuteError, Lun, Scsi, cdb};
 use target_core::sense::AdditionalSense;
-use tests::sweep::Sweep;
+use tests::sweep::{Sweep, verify_blocks};
 use tests::tgt::{MEDIUM_BYTES, TARGET, Tgt};
 use transport_iser::chap::{self, Credentials, Secret};
 use transport_iser::login::{Datamover, Digest, LoginError};
@@ -45,17 +45,6 @@ fn sweep(seed: u64) -> Sweep {
     }
 }
 
-/// Single blocks at odd places, between what a sweep does.
-fn verify_blocks(session: &mut Session) {
-    for lba in [0, 1, 7, 63, 1000] {
-        let block = [lba as u8 ^ 0x5a; 512];
-        session.write(LUN, lba, 512, &block).expect("a write");
-        let mut found = [0; 512];
-        session.read(LUN, lba, 512, &mut found).expect("a read");
-        assert!(found == block, "block {lba}");
-    }
-}
-
 #[test]
 fn data_goes_out_in_all_four_ways() {
     let tgt = Tgt::start();
@@ -74,7 +63,7 @@ fn data_goes_out_in_all_four_ways() {
             (agreed.initial_r2t, agreed.immediate_data),
             (initial_r2t, immediate_data)
         );
-        verify_blocks(&mut session);
+        verify_blocks(&mut session, LUN);
         sweep(seed).verify(&mut session);
         session.logout();
     }
@@ -96,7 +85,7 @@ fn digests_guard_headers_and_data() {
         let mut session = log_in(&options);
         let agreed = session.agreed().expect("a live session");
         assert_eq!((agreed.header_digest, agreed.data_digest), (header, data));
-        verify_blocks(&mut session);
+        verify_blocks(&mut session, LUN);
         sweep(seed).verify(&mut session);
         session.logout();
     }
@@ -163,7 +152,7 @@ fn task_management_is_answered() {
         );
     }
     session.await_ready(LUN).expect("ready after a reset");
-    verify_blocks(&mut session);
+    verify_blocks(&mut session, LUN);
     session.logout();
 }
 
@@ -188,7 +177,7 @@ fn a_session_can_be_made_again() {
     let options = options(&tgt);
     for _ in 0..3 {
         let mut session = log_in(&options);
-        verify_blocks(&mut session);
+        verify_blocks(&mut session, LUN);
         session.logout();
     }
 }
@@ -220,7 +209,7 @@ fn chap_is_shown_and_asked_for() {
     for (own, asked) in [(alice.clone(), None), (alice.clone(), Some(target))] {
         options.login.chap = chap(own, asked);
         let mut session = log_in(&options);
-        verify_blocks(&mut session);
+        verify_blocks(&mut session, LUN);
         session.logout();
     }
 }
