@@ -63,6 +63,11 @@ impl<P: FnMut(u64)> Sweep<P> {
         }
     }
 
+    fn set_lengths(&mut self, lengths: &[u64]) {
+        let within = lengths.iter().map(|len| *len.min(&LONGEST_BYTES));
+        self.lengths = within.collect();
+    }
+
     fn next(&mut self, direction: Direction) -> Option<Command> {
         let turn = self.count.checked_rem(self.lengths.len())?;
         let length = *self.lengths.get(turn)?;
@@ -100,8 +105,7 @@ impl<P: FnMut(u64)> Fill<P> {
     /// The same in commands of these lengths in bytes, up to 1 MiB, in turn.
     #[must_use]
     pub fn with_lengths(mut self, lengths: &[u64]) -> Self {
-        let within = lengths.iter().map(|len| *len.min(&LONGEST_BYTES));
-        self.0.lengths = within.collect();
+        self.0.set_lengths(lengths);
         self
     }
 }
@@ -143,8 +147,7 @@ impl<P: FnMut(u64)> ReadBack<P> {
     /// The same in commands of these lengths in bytes, up to 1 MiB, in turn.
     #[must_use]
     pub fn with_lengths(mut self, lengths: &[u64]) -> Self {
-        let within = lengths.iter().map(|len| *len.min(&LONGEST_BYTES));
-        self.0.lengths = within.collect();
+        self.0.set_lengths(lengths);
         self
     }
 }
