@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
+use transport_iser::chap;
 
 /// Shortest secret, in bytes: 96 bits (RFC 7143 9.2.1).
 const MIN_SECRET_BYTES: usize = 12;
@@ -65,6 +66,11 @@ impl Secret {
     /// The secret itself, for the login and for the configuration file only.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The secret as a login takes it.
+    pub fn for_login(&self) -> chap::Secret {
+        chap::Secret::new(self.0.as_bytes().to_vec())
     }
 
     /// What should be said about it.

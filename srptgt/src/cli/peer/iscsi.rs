@@ -145,7 +145,7 @@ fn credentials(
     let secret = secret::read(file, user)?;
     Ok(Some(chap::Credentials {
         user: user.clone(),
-        secret: chap::Secret::new(secret.expose().as_bytes().to_vec()),
+        secret: secret.for_login(),
     }))
 }
 

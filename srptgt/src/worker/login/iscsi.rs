@@ -469,13 +469,12 @@ fn required(secrets: &ChapSecrets) -> Result<chap::Required, getrandom::Error> {
     let mut random = [0; 1 + chap::CHALLENGE_BYTES];
     getrandom::fill(&mut random)?;
     let [identifier, challenge @ ..] = random;
-    let secret = |text: &str| chap::Secret::new(text.as_bytes().to_vec());
     Ok(chap::Required {
         user: secrets.initiator.user.clone(),
-        secret: secret(secrets.initiator.secret.expose()),
+        secret: secrets.initiator.secret.for_login(),
         mutual: secrets.target.as_ref().map(|account| chap::Credentials {
             user: account.user.clone(),
-            secret: secret(account.secret.expose()),
+            secret: account.secret.for_login(),
         }),
         identifier,
         challenge,
