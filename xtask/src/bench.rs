@@ -10,6 +10,7 @@ mod figures;
 mod guest;
 mod iscsi;
 mod jobs;
+mod kept;
 mod kernel;
 mod native;
 mod pure_path;

@@ -10,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::kept;
 use super::results::commit;
 use crate::repository::{self, output_of};
 
@@ -111,17 +112,12 @@ impl Native {
 
     /// The results that are kept, if there are any.
     pub(super) fn kept() -> Result<Option<Self>> {
-        let Some(text) = super::figures::text(&file())? else {
-            return Ok(None);
-        };
-        let read = serde_json::from_str(&text);
-        read.with_context(|| format!("reading {}", file().display()))
+        kept::read(&file())
     }
 
     /// Keeps these results.
     pub(super) fn keep(&self) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)?;
-        fs::write(file(), text + "\n").with_context(|| format!("writing {}", file().display()))
+        kept::write(self, &file())
     }
 }
 

@@ -1,6 +1,5 @@
 //! The results of a run: plain data, kept as JSON beside the raw reports of the guest.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{self, Measured};
 use super::jobs::{JOBS, Job};
+use super::kept;
 use super::pure_path::PurePath;
 use super::syscalls;
 use crate::repository;
@@ -120,17 +120,18 @@ impl Results {
 
     /// Keeps the results as `file`.
     pub(super) fn write(&self, file: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        fs::write(file, text).with_context(|| format!("writing {}", file.display()))
+        kept::write(self, file)
     }
 
     /// The results that the README's table comes from.
     pub(super) fn latest() -> Result<Self> {
         let file = latest();
-        let text = fs::read_to_string(&file)
-            .with_context(|| format!("reading {}; `cargo xtask bench` makes it", file.display()))?;
-        serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))
+        kept::read(&file)?.with_context(|| {
+            format!(
+                "{} is missing; `cargo xtask bench` makes it",
+                file.display()
+            )
+        })
     }
 }
 
@@ -151,6 +152,8 @@ pub(super) fn commit() -> Result<String> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Two rows: one with a figure, one that failed.
