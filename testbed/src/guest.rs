@@ -121,6 +121,8 @@ impl Guest {
                 "rootflags=/",
                 "ro",
                 "seccomp=on",
+                // Scenarios look for what the kernel said long ago.
+                "log_buf_len=4M",
             ])
             .args([
                 format!("uml_dir={}/", plain_word(umid)?),

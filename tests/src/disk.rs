@@ -4,6 +4,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::run;
+use crate::deadline::until;
+use crate::kernel_log;
+
+const LIMIT_S: u64 = 60;
+
+/// The disk with this LUN of a SCSI host, once the kernel has done with looking at it. Its block device exists long
+/// before: a scenario that cuts the wire meanwhile cuts off commands that it knows nothing of.
+///
+/// # Panics
+///
+/// There is none.
+#[track_caller]
+pub fn wait_for(host: u32, lun: u64) -> Disk {
+    until(&format!("LUN {lun} of host{host}"), LIMIT_S, || {
+        let mut disks = of_host(host).into_iter();
+        disks.find(|disk| disk.lun == lun && disk.is_attached())
+    })
+}
 
 /// The disks that a SCSI host has now, in the order of their LUNs.
 ///
@@ -44,6 +62,12 @@ impl Disk {
             lun,
             name,
         })
+    }
+
+    /// Whether the kernel has read all that it wants to know of the disk; nothing but its log tells.
+    fn is_attached(&self) -> bool {
+        let Self { address, name, .. } = self;
+        kernel_log::read().contains(&format!("sd {address}: [{name}] Attached SCSI"))
     }
 
     /// Its block device.

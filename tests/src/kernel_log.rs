@@ -1,9 +1,16 @@
 //! The guest's kernel log: what must never stand in it, and what came since a mark.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::fs::OFlags;
+
 use crate::command::run;
+
+/// As long as a record of the log can be.
+const RECORD_BYTES: usize = 8192;
 
 const FAULTS: [&str; 12] = [
     "BUG:",
@@ -25,6 +32,30 @@ pub fn faults(log: &str) -> Vec<&str> {
     log.lines()
         .filter(|line| FAULTS.iter().any(|fault| line.contains(fault)))
         .collect()
+}
+
+/// The log as it is now, without a word in the transcript.
+///
+/// # Panics
+///
+/// The guest cannot read its kernel log.
+pub fn read() -> String {
+    let log = File::options()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open("/dev/kmsg");
+    let mut log = log.expect("opening the kernel log");
+    let mut text = String::new();
+    let mut record = [0; RECORD_BYTES];
+    loop {
+        match log.read(&mut record) {
+            Ok(length) => text.push_str(&String::from_utf8_lossy(&record[..length])),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return text,
+            // The oldest record was overwritten while it was read.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            Err(error) => panic!("reading the kernel log: {error}"),
+        }
+    }
 }
 
 /// A place in the log.

@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use crate::command::{Finished, attempt, run};
-use crate::deadline::{until, until_true};
+use crate::deadline::until_true;
 use crate::disk::{self, Disk};
 
 /// What the initiator calls itself.
@@ -285,16 +285,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// The disk with this LUN, as soon as the kernel has looked at it.
+    /// The disk with this LUN, once the kernel has done with looking at it.
     ///
     /// # Panics
     ///
     /// There is none.
     #[track_caller]
     pub fn disk(&self, lun: u64) -> Disk {
-        until(&format!("LUN {lun} of host{}", self.host), LIMIT_S, || {
-            self.disks().into_iter().find(|disk| disk.lun == lun)
-        })
+        disk::wait_for(self.host, lun)
     }
 
     /// The disks that the session has now, in the order of their LUNs.
