@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl, fstatfs};
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock, fstatfs};
 use target_core::backend::BlockErrorKind;
 
 use crate::errno;
@@ -105,6 +105,16 @@ impl Descriptor {
             0 => Some(BlockErrorKind::Gone),
             size if size < end => Some(BlockErrorKind::Shrunk),
             _ => None,
+        }
+    }
+}
+
+/// A lock lasts as long as any copy of the descriptor, and the kernel may keep the ring's copy for a while after it
+/// was taken back. Nothing is in flight any more, so the file is free for its next user now.
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        if !self.is_device {
+            let _ = flock(&self.file, FlockOperation::Unlock);
         }
     }
 }

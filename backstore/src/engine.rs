@@ -512,7 +512,9 @@ impl Drop for Engine {
         });
         self.streams.withdraw_chunks(&self.ring);
         if drained.is_err() {
-            // The kernel may still write to what these own: lost memory is better than shared memory.
+            // The kernel may still write to what these own: lost memory is better than shared memory, and a file
+            // that stays locked better than one with two writers.
+            mem::forget(mem::take(&mut self.attachments));
             mem::forget(mem::take(&mut self.operations));
             mem::forget(mem::take(&mut self.watches));
             mem::forget(mem::take(&mut self.streams));

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::{NamedTempFile, TempDir};
@@ -109,23 +109,20 @@ impl Drop for Mount {
     }
 }
 
-/// Held while a child is started.
-static STARTING: Mutex<()> = Mutex::new(());
+/// Held while a child runs.
+static RUNNING: Mutex<()> = Mutex::new(());
 
-/// Waits until no child is being started. Until a child executes its program it has a copy of every
-/// descriptor, and so keeps locked what another test has just closed.
+/// Waits until no child runs. Until a child executes its program it has a copy of every descriptor, and so keeps
+/// locked what another test has just closed; and its parent is told of the execution before the copies are closed, so
+/// only its end is a sure sign.
 pub(crate) fn children_settled() {
-    drop(STARTING.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(RUNNING.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 fn run(command: &mut Command) -> io::Result<String> {
-    let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    drop(starting);
-    let output = child.wait_with_output()?;
+    let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let output = command.output()?;
+    drop(running);
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -182,7 +182,7 @@ fn an_id_of_a_detached_medium_reaches_no_later_one() {
 }
 
 #[test]
-fn a_detached_file_is_closed() {
+fn a_detached_file_is_free_for_its_next_user() {
     let folder = tempfile::tempdir().expect("folder");
     let mut rig = Rig::new();
     for round in 0..3 {
