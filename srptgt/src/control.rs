@@ -420,6 +420,7 @@ impl Control {
                 .filter(|portal| portal.is_ok())
                 .count(),
             portals: state.config.portals.len(),
+            rdma_ports: state.rdma_ports(),
             sessions: sessions.len(),
             pending,
             problems: view::problems(&state, pending),

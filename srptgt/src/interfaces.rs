@@ -7,16 +7,16 @@ use crate::portal::Endpoint;
 /// What initiators dial: a wildcard address becomes one endpoint for each address that it stands for.
 pub(crate) fn reachable(endpoints: &[Endpoint]) -> Vec<Endpoint> {
     let is_wildcard =
-        |endpoint: &Endpoint| matches!(endpoint, Endpoint::Ip(at) if at.ip().is_unspecified());
+        |endpoint: &Endpoint| endpoint.ip().is_some_and(|at| at.ip().is_unspecified());
     if !endpoints.iter().any(is_wildcard) {
         return endpoints.to_vec();
     }
     // Without the list of interfaces the wildcard itself is shown: it says where we listen at least.
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let own: Vec<IpAddr> = interfaces.iter().map(if_addrs::Interface::ip).collect();
-    let shown = endpoints.iter().flat_map(|endpoint| match endpoint {
-        Endpoint::Ip(at) if at.ip().is_unspecified() => expand(*at, &own),
-        other => vec![other.clone()],
+    let shown = endpoints.iter().flat_map(|endpoint| match endpoint.ip() {
+        Some(at) if at.ip().is_unspecified() => expand(at, &own),
+        _ => vec![endpoint.clone()],
     });
     shown.collect()
 }
@@ -34,11 +34,11 @@ fn expand(wildcard: SocketAddr, own: &[IpAddr]) -> Vec<Endpoint> {
         meant = local;
     }
     if meant.is_empty() {
-        return vec![Endpoint::Ip(wildcard)];
+        return vec![Endpoint::from(wildcard)];
     }
     meant.sort();
     meant.dedup();
-    let dialled = |ip: &IpAddr| Endpoint::Ip(SocketAddr::new(*ip, wildcard.port()));
+    let dialled = |ip: &IpAddr| Endpoint::from(SocketAddr::new(*ip, wildcard.port()));
     meant.into_iter().map(dialled).collect()
 }
 
@@ -49,11 +49,8 @@ mod tests {
     fn expanded(wildcard: &str, own: &[&str]) -> Vec<String> {
         let own: Vec<IpAddr> = own.iter().map(|ip| ip.parse().unwrap()).collect();
         let endpoints = expand(wildcard.parse().unwrap(), &own);
-        let shown = endpoints.iter().map(|endpoint| match endpoint {
-            Endpoint::Ip(address) => address.to_string(),
-            other => panic!("{other:?}"),
-        });
-        shown.collect()
+        let addresses = endpoints.iter().filter_map(Endpoint::ip);
+        addresses.map(|address| address.to_string()).collect()
     }
 
     #[test]
@@ -85,9 +82,13 @@ mod tests {
 
     #[test]
     fn an_address_stays_itself() {
-        let one = [Endpoint::Ip("10.0.0.1:3260".parse().unwrap())];
+        let one = [Endpoint::from(
+            "10.0.0.1:3260".parse::<SocketAddr>().unwrap(),
+        )];
         assert_eq!(reachable(&one), one);
-        let all = [Endpoint::Ip("0.0.0.0:3260".parse().unwrap())];
+        let all = [Endpoint::from(
+            "0.0.0.0:3260".parse::<SocketAddr>().unwrap(),
+        )];
         assert!(!reachable(&all).is_empty());
     }
 }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::as_text::serde_as_text;
-use crate::identity::{Id128, Iqn};
+use crate::identity::{Guid, Id128, Iqn};
 
 /// The protocol that a portal speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -238,10 +238,53 @@ impl fmt::Display for Portal {
     }
 }
 
-/// What an initiator dials to reach a portal; a wildcard portal has one per address.
+/// Where a portal is reached; a wildcard portal has one per address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Endpoint {
+    /// What an initiator dials.
+    #[serde(flatten)]
+    pub address: Address,
+    /// The port that has the address; none over TCP, and none where the fabric does not tell.
+    #[serde(rename = "rdma_port", skip_serializing_if = "Option::is_none")]
+    pub port: Option<RdmaPort>,
+}
+
+impl Endpoint {
+    /// The IP address, when it is dialled by one.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self.address {
+            Address::Ip(address) => Some(address),
+            Address::InfiniBand { .. } => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            address: Address::Ip(address),
+            port: None,
+        }
+    }
+}
+
+/// A port of an RDMA device as its peers know it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct RdmaPort {
+    /// What it belongs to.
+    pub fabric: FabricKind,
+    /// Which it is, `soft_eth0:1`.
+    pub port: HcaPort,
+    /// Its GUID.
+    pub guid: Option<Guid>,
+    /// The GID that peers send to.
+    pub gid: Id128,
+}
+
+/// What an initiator dials to reach a portal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Endpoint {
+pub enum Address {
     /// RDMA-CM.
     Ip(SocketAddr),
     /// Native InfiniBand.
@@ -278,7 +321,7 @@ impl Iscsiadm {
     }
 }
 
-impl Endpoint {
+impl Address {
     /// The line for `/sys/class/infiniband_srp/*/add_target` of a Linux initiator.
     pub fn add_target(&self, id_ext: u64, ioc_guid: u64) -> String {
         let target = format!("id_ext={id_ext:016x},ioc_guid={ioc_guid:016x}");
@@ -368,7 +411,7 @@ mod tests {
 
     #[test]
     fn add_target_lines_as_ib_srp_takes_them() {
-        let ip = Endpoint::Ip("10.99.0.1:5555".parse().unwrap());
+        let ip = Address::Ip("10.99.0.1:5555".parse().unwrap());
         assert_eq!(
             ip.add_target(0x0252_0000_0000_0001, 0x0252_0000_0000_0002),
             "id_ext=0252000000000001,ioc_guid=0252000000000002,dest=10.99.0.1:5555"
@@ -377,7 +420,7 @@ mod tests {
         gid[0] = 0xfe;
         gid[1] = 0x80;
         gid[15] = 0x73;
-        let ib = Endpoint::InfiniBand {
+        let ib = Address::InfiniBand {
             gid: Id128(gid),
             pkey: 0xffff,
             service_id: 0x013f_15b3,

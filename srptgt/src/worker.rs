@@ -23,6 +23,7 @@ mod clock;
 mod connection;
 mod connections;
 mod data_path;
+mod endpoints;
 mod fabric;
 mod iscsi;
 mod latency;

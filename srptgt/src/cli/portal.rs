@@ -1,7 +1,7 @@
 //! `srptgt portal`.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::portal::{self, FabricKind, Listen, Protocol};
 
@@ -113,7 +113,39 @@ fn portals(answer: &Value) -> String {
     let iscsi = section("an iSCSI initiator dials:", portals, "/dial", |portal| {
         format!("{:<5}", text(portal, "/protocol"))
     });
-    format!("{table}{srp}{iscsi}")
+    format!("{table}{srp}{iscsi}{}", ports(portals))
+}
+
+/// The RDMA ports that the portals are reached at; nothing without one.
+fn ports(portals: &[Value]) -> String {
+    let of_portal = |portal: &Value| {
+        let endpoints = list(portal, "/endpoints").iter();
+        let at_port = endpoints.filter(|endpoint| endpoint.get("rdma_port").is_some());
+        let rows = at_port.map(|endpoint| json!({ "portal": portal, "endpoint": endpoint }));
+        rows.collect::<Vec<_>>()
+    };
+    let rows: Vec<_> = portals.iter().flat_map(of_portal).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let table = table::list(
+        &rows,
+        &[
+            ("RDMA PORT", &|row| text(row, "/endpoint/rdma_port/port")),
+            ("FABRIC", &|row| text(row, "/endpoint/rdma_port/fabric")),
+            ("PORT GUID", &|row| text(row, "/endpoint/rdma_port/guid")),
+            ("GID", &|row| text(row, "/endpoint/rdma_port/gid")),
+            ("LISTENS ON", &|row| {
+                let address = row
+                    .pointer("/endpoint/ip")
+                    .or(row.pointer("/portal/listen"));
+                let address = address.and_then(Value::as_str).unwrap_or_default();
+                format!("{} {address}", text(row, "/portal/protocol"))
+            }),
+        ],
+        "",
+    );
+    format!("\n{table}")
 }
 
 /// A head and a line for each endpoint that has this member; nothing without one.
@@ -143,10 +175,11 @@ fn show(portal: &Value, protocol: Protocol) -> String {
         ("state", state(portal)),
     ]);
     let lines: Vec<_> = typed(portal).collect();
-    match lines.is_empty() {
-        true => head,
-        false => format!("{head}\n{}\n{}\n", types(protocol), lines.join("\n")),
-    }
+    let lines = match lines.is_empty() {
+        true => String::new(),
+        false => format!("\n{}\n{}\n", types(protocol), lines.join("\n")),
+    };
+    format!("{head}{lines}{}", ports(std::slice::from_ref(portal)))
 }
 
 fn state(portal: &Value) -> String {

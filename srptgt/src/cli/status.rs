@@ -34,6 +34,7 @@ fn status(status: &Value) -> String {
         ("iSCSI name", text(status, "/target/iqn")),
         ("configuration", text(status, "/config")),
         ("portals", of("/portals_listening", "/portals", "listening")),
+        ("RDMA ports", rdma_ports(status)),
         (
             "LUNs",
             format!(
@@ -81,6 +82,23 @@ fn status(status: &Value) -> String {
         ));
     }
     shown
+}
+
+/// A line for each port and GID.
+fn rdma_ports(status: &Value) -> String {
+    let ports = list(status, "/rdma_ports").iter().map(|port| {
+        format!(
+            "{} ({}), port GUID {}, GID {}",
+            text(port, "/port"),
+            text(port, "/fabric"),
+            text(port, "/guid"),
+            text(port, "/gid")
+        )
+    });
+    match ports.collect::<Vec<_>>().join("\n") {
+        lines if lines.is_empty() => "-".to_owned(),
+        lines => lines,
+    }
 }
 
 fn commands(status: &Value) -> String {

@@ -1,11 +1,11 @@
 //! What is, beside what is configured: which logical units and portals are up. Plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::access::Access;
 use crate::config::{Config, IscsiSettings, Name};
-use crate::portal::{Endpoint, Portal};
+use crate::portal::{Endpoint, Portal, RdmaPort};
 
 use super::compile;
 use super::fault::Fault;
@@ -56,6 +56,13 @@ impl State {
             .flatten()
             .map(|served| served.medium.size_bytes());
         sizes.fold(0, u64::saturating_add)
+    }
+
+    /// The RDMA ports of all portals that listen.
+    pub(crate) fn rdma_ports(&self) -> BTreeSet<RdmaPort> {
+        let endpoints = self.portals.values().flatten().flatten();
+        let ports = endpoints.filter_map(|endpoint| endpoint.port.clone());
+        ports.collect()
     }
 
     /// The access that belongs to the configuration and to what is up.

@@ -1,6 +1,7 @@
 //! What the API shows: the JSON of its answers, exactly. Pure, but for the addresses of this machine that a wildcard
 //! portal stands for.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -9,7 +10,9 @@ use serde::Serialize;
 use crate::config::{Config, Host, IscsiSettings, Lun, Name, Pkey, Require, TargetIdentity};
 use crate::identity::{AddressRange, ChapAccount, Guid, Iqn};
 use crate::interfaces::reachable;
-use crate::portal::{Endpoint, FabricKind, HcaPort, Iscsiadm, Listen, Portal, Protocol};
+use crate::portal::{
+    Address, Endpoint, FabricKind, HcaPort, Iscsiadm, Listen, Portal, Protocol, RdmaPort,
+};
 use crate::worker_link::{Counters, unix_ms};
 
 use super::fault::Fault;
@@ -236,7 +239,7 @@ pub struct PortalView {
 /// What an initiator dials.
 #[derive(Clone, Debug, Serialize)]
 pub struct EndpointView {
-    /// The address.
+    /// The address, and the port that has it.
     #[serde(flatten)]
     pub endpoint: Endpoint,
     /// SRP: the line for `add_target` of a Linux initiator.
@@ -259,13 +262,13 @@ impl EndpointView {
             dial: None,
             iscsiadm: None,
         };
-        match endpoint {
-            Endpoint::Ip(address) if protocol.is_iscsi() => {
+        match &endpoint.address {
+            Address::Ip(address) if protocol.is_iscsi() => {
                 view.dial = Some(format!("{name}@{address}"));
                 view.iscsiadm = Some(Iscsiadm::new(protocol, name, *address));
             }
-            _ => {
-                let line = endpoint.add_target(target.id_ext.value(), target.ioc_guid.value());
+            address => {
+                let line = address.add_target(target.id_ext.value(), target.ioc_guid.value());
                 view.add_target = Some(line);
             }
         }
@@ -339,6 +342,8 @@ pub struct StatusView {
     pub portals_listening: usize,
     /// Portals that are configured.
     pub portals: usize,
+    /// The RDMA ports that they are reached at.
+    pub rdma_ports: BTreeSet<RdmaPort>,
     /// Live sessions.
     pub sessions: usize,
     /// Initiators that were refused.

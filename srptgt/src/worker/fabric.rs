@@ -1,30 +1,22 @@
 //! RDMA as the worker sees it: the connection manager, the listeners, and an adapter for each device in use.
 
-use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use backstore::Engine;
 use rdma::{
-    CmEvent, ConnectionId, DeviceInfo, EventChannel, FabricCounters, ListenAddress, Listener,
-    PortState, SoftConfig,
+    CmEvent, ConnectionId, EventChannel, FabricCounters, ListenAddress, Listener, SoftConfig,
 };
 
-use crate::identity::Id128;
 use crate::portal::{Endpoint, FabricKind, Listen, Portal};
 use crate::worker_link::WorkerError;
 
 use super::adapter::{Adapter, AdapterKind};
+use super::endpoints::{self, DEFAULT_PKEY, NATIVE_SERVICE};
 use super::wakes;
 
 /// Requests to connect that may wait to be answered: a storm of logins is absorbed, a flood is not kept.
 const BACKLOG: u32 = 512;
-
-/// Low half of the service id of native listeners: any fixed value does, it is told to initiators.
-const NATIVE_SERVICE: u16 = 0x5372;
-
-/// The default partition (IBA 10.9.1.2).
-const DEFAULT_PKEY: u16 = 0xffff;
 
 /// A provider in use, and its connection manager.
 struct Provider {
@@ -190,15 +182,24 @@ impl Fabric {
         portal: &Portal,
         kind: FabricKind,
     ) -> Result<Vec<Endpoint>, WorkerError> {
-        let chosen = &self.soft_config.addresses;
-        if let (FabricKind::Soft, Listen::Ip(at)) = (kind, &portal.listen)
-            && at.ip().is_unspecified()
-            && !chosen.is_empty()
-        {
-            return Ok(meant(chosen, *at).into_iter().map(Endpoint::Ip).collect());
-        }
         let provider = self.provider(kind).map_err(cannot_listen(portal, kind))?;
-        endpoints(portal, kind, &provider.fabric)
+        let devices = provider.fabric.devices();
+        let devices = match &portal.listen {
+            // It listens, whether its port can be shown or not.
+            Listen::Ip(at) if !at.ip().is_unspecified() => devices.unwrap_or_default(),
+            Listen::Ip(_) | Listen::InfiniBand(_) => {
+                devices.map_err(cannot_listen(portal, kind))?
+            }
+        };
+        let shown = endpoints::Fabric {
+            kind,
+            devices: &devices,
+            chosen: match kind {
+                FabricKind::Verbs => &[],
+                FabricKind::Soft => &self.soft_config.addresses,
+            },
+        };
+        Ok(shown.endpoints(&portal.listen))
     }
 
     /// Listens on a portal no more. Connections that came by it stay.
@@ -247,51 +248,4 @@ fn cannot_listen(portal: &Portal, kind: FabricKind) -> impl Fn(rdma::Error) -> W
         text: format!("cannot listen on {portal}: {error}"),
         fix: fix.to_owned(),
     }
-}
-
-/// What an initiator dials: the address itself, or every address of every device for the unspecified one.
-fn endpoints(
-    portal: &Portal,
-    kind: FabricKind,
-    fabric: &rdma::Fabric,
-) -> Result<Vec<Endpoint>, WorkerError> {
-    let devices = || fabric.devices().map_err(cannot_listen(portal, kind));
-    Ok(match &portal.listen {
-        Listen::Ip(address) if address.ip().is_unspecified() => addresses(&devices()?, *address)
-            .into_iter()
-            .map(Endpoint::Ip)
-            .collect(),
-        Listen::Ip(address) => vec![Endpoint::Ip(*address)],
-        Listen::InfiniBand(at) => devices()?
-            .iter()
-            .filter(|device| device.name == at.device)
-            .flat_map(|device| device.ports.iter().filter(|port| port.number == at.port))
-            .filter_map(|port| port.gids.first())
-            .map(|entry| Endpoint::InfiniBand {
-                gid: Id128(entry.gid.0),
-                pkey: DEFAULT_PKEY,
-                service_id: 0x0000_0000_013f_0000 | u64::from(NATIVE_SERVICE),
-            })
-            .collect(),
-    })
-}
-
-/// The IP addresses that RoCE ports have, as their GID tables show them.
-fn addresses(devices: &[DeviceInfo], unspecified: SocketAddr) -> Vec<SocketAddr> {
-    let gids = devices
-        .iter()
-        .flat_map(|device| &device.ports)
-        .filter(|port| port.state == PortState::Active)
-        .flat_map(|port| &port.gids);
-    let mut found: Vec<_> = gids.filter_map(|entry| entry.gid.ip()).collect();
-    found.sort();
-    found.dedup();
-    meant(&found, unspecified)
-}
-
-/// Those of the addresses that a wildcard stands for, with its port. That of IPv6 takes IPv4 too.
-fn meant(addresses: &[IpAddr], unspecified: SocketAddr) -> Vec<SocketAddr> {
-    let of_family = |ip: &&IpAddr| ip.is_ipv4() || unspecified.is_ipv6();
-    let dialled = |ip: &IpAddr| SocketAddr::new(*ip, unspecified.port());
-    addresses.iter().filter(of_family).map(dialled).collect()
 }

@@ -90,10 +90,7 @@ impl Iscsi {
     /// Notes that it listens on a portal.
     pub(super) fn add_portal(&mut self, portal: &Portal, endpoints: &[Endpoint]) {
         self.remove_portal(portal);
-        let addresses = endpoints.iter().filter_map(|endpoint| match endpoint {
-            Endpoint::Ip(address) => Some(*address),
-            Endpoint::InfiniBand { .. } => None,
-        });
+        let addresses = endpoints.iter().filter_map(Endpoint::ip);
         self.portals.push((portal.clone(), addresses.collect()));
     }
 
@@ -177,7 +174,7 @@ mod tests {
             (Protocol::Tcp, "10.0.0.9:3261"),
             (Protocol::Iser, "10.0.0.1:3262"),
         ] {
-            let listening = Endpoint::Ip(address.parse().expect("an address"));
+            let listening = Endpoint::from(address.parse::<SocketAddr>().expect("an address"));
             iscsi.add_portal(&portal(protocol, address), &[listening]);
         }
         let local = "[::ffff:10.0.0.1]:3260".parse().expect("an address");

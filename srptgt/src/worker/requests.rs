@@ -193,7 +193,7 @@ impl Worker {
         let endpoints = match portal.protocol {
             Protocol::Tcp => {
                 let address = self.tcp.listen(&mut self.engine, portal)?;
-                vec![Endpoint::Ip(address)]
+                vec![Endpoint::from(address)]
             }
             Protocol::Iser | Protocol::Srp => self.listen_rdma(portal)?,
         };

@@ -3,7 +3,7 @@
 #![allow(dead_code)] // Each test file uses its part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -15,7 +15,7 @@ use srptgt::api::client::{Client, ClientError};
 use srptgt::api::server::Socket;
 use srptgt::control::Control;
 use srptgt::identity::{Guid, Id128};
-use srptgt::portal::{Endpoint, Listen, Portal, Protocol};
+use srptgt::portal::{Address, Endpoint, FabricKind, Listen, Portal, Protocol, RdmaPort};
 use srptgt::worker_link::{
     Counters, Event, EventSender, IscsiSettings, LatencyMicros, LunChange, Mailbox, Refusal,
     Request, SessionChannel, SessionInfo, SessionLun, WorkerError, link,
@@ -147,14 +147,48 @@ impl Told {
 fn endpoints(portal: &Portal) -> Vec<Endpoint> {
     match &portal.listen {
         Listen::Ip(address) if address.ip().is_unspecified() => ["10.99.0.1", "10.98.0.1"]
-            .map(|ip| Endpoint::Ip((ip.parse::<IpAddr>().unwrap(), address.port()).into()))
+            .map(|ip| {
+                at_address(
+                    portal,
+                    (ip.parse::<IpAddr>().unwrap(), address.port()).into(),
+                )
+            })
             .into(),
-        Listen::Ip(address) => vec![Endpoint::Ip(*address)],
-        Listen::InfiniBand(_) => vec![Endpoint::InfiniBand {
-            gid: id(0xfe80 << 48, 0x0002_c903_000e_0b73),
-            pkey: 0xffff,
-            service_id: 0x013f_15b3,
-        }],
+        Listen::Ip(address) => vec![at_address(portal, *address)],
+        Listen::InfiniBand(port) => {
+            let gid = id(0xfe80 << 48, 0x0002_c903_000e_0b73);
+            vec![Endpoint {
+                address: Address::InfiniBand {
+                    gid,
+                    pkey: 0xffff,
+                    service_id: 0x013f_15b3,
+                },
+                port: Some(RdmaPort {
+                    fabric: FabricKind::Verbs,
+                    port: port.clone(),
+                    guid: Guid::new(0x0002_c903_000e_0b73),
+                    gid,
+                }),
+            }]
+        }
+    }
+}
+
+/// Over RDMA, all addresses are on one port of the soft fabric.
+fn at_address(portal: &Portal, address: SocketAddr) -> Endpoint {
+    let gid = match address.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    };
+    let port = RdmaPort {
+        fabric: FabricKind::Soft,
+        port: "soft_eth0:1".parse().unwrap(),
+        guid: Guid::new(0x005e_00ff_fe00_0107),
+        gid: Id128(gid),
+    };
+    Endpoint {
+        address: Address::Ip(address),
+        port: (portal.protocol != Protocol::Tcp).then_some(port),
     }
 }
 
