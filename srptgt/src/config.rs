@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use rdma::SoftConfig;
 use serde::Serialize;
 
 pub mod check;
@@ -20,7 +21,7 @@ mod tables;
 pub use check::Conflict;
 pub use document::{Document, Secrets};
 pub use identity::{Naa, Serial};
-pub use scalar::{Alias, BlockSize, ByteSize, Name, Pkey, Require};
+pub use scalar::{Alias, BlockSize, ByteSize, Name, Pkey, Require, SoftAddress};
 
 use crate::identity::{AddressRange, ChapSecrets, Guid, Iqn};
 use crate::portal::{HcaPort, Portal};
@@ -51,6 +52,37 @@ pub struct IscsiSettings {
     pub portal_group_tag: u16,
 }
 
+/// How the soft fabric is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SoftSettings {
+    /// What soft portals on all addresses listen on; empty for every address of this machine.
+    pub addresses: BTreeSet<SoftAddress>,
+    /// Port GUID of its ports; `None` for the one that the network device's hardware address gives.
+    pub guid: Option<Guid>,
+}
+
+impl SoftSettings {
+    /// These, with the others where they say nothing.
+    pub fn or(self, others: &Self) -> Self {
+        Self {
+            addresses: match self.addresses.is_empty() {
+                true => others.addresses.clone(),
+                false => self.addresses,
+            },
+            guid: self.guid.or(others.guid),
+        }
+    }
+
+    /// As the fabric takes them.
+    pub fn for_fabric(&self) -> SoftConfig {
+        SoftConfig {
+            addresses: self.addresses.iter().map(|address| address.ip()).collect(),
+            port_guid: self.guid.map(Guid::value),
+            ..SoftConfig::default()
+        }
+    }
+}
+
 /// Everything that the daemon serves, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -58,6 +90,8 @@ pub struct Config {
     pub target: TargetIdentity,
     /// What it is called over iSCSI.
     pub iscsi: IscsiSettings,
+    /// How the soft fabric is set up, from the next start of the daemon on.
+    pub soft: SoftSettings,
     /// Logical units by name.
     pub luns: BTreeMap<Name, Lun>,
     /// Hosts by name.
@@ -157,6 +191,7 @@ impl Config {
         Self {
             iscsi: IscsiSettings::of(&target),
             target,
+            soft: SoftSettings::default(),
             luns: BTreeMap::new(),
             hosts: BTreeMap::new(),
             maps: BTreeMap::new(),

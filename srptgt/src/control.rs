@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use crate::config::document::LunTable;
 use crate::config::file::{ConfigFile, ConfigFileError, to_toml};
-use crate::config::{Config, Document, Name, Secrets, TargetIdentity};
+use crate::config::{Config, Document, Name, Secrets, SoftSettings, TargetIdentity};
 use crate::portal::{Listen, Portal, Protocol};
 use crate::worker_link::{EventReceiver, Request, SessionInfo, WorkerLink};
 
@@ -152,6 +152,13 @@ impl Control {
 pub struct Loaded {
     config: Config,
     complete: bool,
+}
+
+impl Loaded {
+    /// How the worker has to set up the soft fabric.
+    pub fn soft(&self) -> &SoftSettings {
+        &self.config.soft
+    }
 }
 
 /// Runs a change to its end, even when the asker goes away.

@@ -1,7 +1,6 @@
 //! The daemon's life: start worker and control plane, serve the API, obey signals, end.
 
 use std::fs::{self, File};
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,9 +12,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::api::server::Socket;
-use crate::config::TargetIdentity;
+use crate::config::{SoftSettings, TargetIdentity};
 use crate::control::{Control, Fault};
-use crate::identity::Guid;
 use crate::paths::Paths;
 use crate::portal::FabricKind;
 use crate::worker_link::{Mailbox, link};
@@ -36,10 +34,8 @@ pub struct Settings {
 pub struct DataPlane {
     /// What carries the portals that do not choose.
     pub fabric: FabricKind,
-    /// What portals on all addresses of the soft fabric take; empty for all that there are.
-    pub soft_addresses: Vec<IpAddr>,
-    /// Port GUID of the soft fabric, instead of the one that the interface gives.
-    pub soft_guid: Option<Guid>,
+    /// How the soft fabric is set up; what is empty here is as the configuration has it.
+    pub soft: SoftSettings,
     /// Whether the ring keeps the memory of the data path mapped, which counts against RLIMIT_MEMLOCK.
     pub fixed_buffers: bool,
 }
@@ -57,7 +53,11 @@ pub async fn run(settings: Settings, start_worker: StartWorker) -> anyhow::Resul
     let socket = Socket::bind(&settings.paths.api)?;
     let (link, mailbox, events) = link().context("the worker's mailbox cannot be made")?;
     let (control, loaded) = Control::load(&settings.paths.config, link, &events)?;
-    let worker = start_worker(control.target(), settings.data_plane, mailbox)?;
+    let data_plane = DataPlane {
+        soft: settings.data_plane.soft.or(loaded.soft()),
+        ..settings.data_plane
+    };
+    let worker = start_worker(control.target(), data_plane, mailbox)?;
     control.start(loaded).await?;
     let api = tokio::spawn(socket.serve(control.clone()));
     let mut running = tokio::spawn(control.clone().run(events));

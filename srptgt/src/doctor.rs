@@ -136,9 +136,15 @@ pub fn examine(paths: &Paths) -> Report {
         descriptors(getrlimit(Resource::Nofile).maximum),
         configuration(&paths.config),
     ];
-    let soft = soft_devices(&SoftConfig::default()).unwrap_or_default();
+    let soft = soft_devices(&soft_settings(&paths.config)).unwrap_or_default();
     ports.extend(ports_of(FabricKind::Soft, &soft));
     Report { ports, findings }
+}
+
+/// How the daemon sets up the soft fabric; a configuration that is refused has its own finding.
+fn soft_settings(config: &Path) -> SoftConfig {
+    let loaded = ConfigFile::new(config).load().ok();
+    loaded.map_or_else(SoftConfig::default, |(config, _)| config.soft.for_fabric())
 }
 
 fn ports_of(fabric: FabricKind, devices: &[DeviceInfo]) -> Vec<Port> {

@@ -4,10 +4,8 @@ use std::process::ExitCode;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use rdma::SoftConfig;
 use srptgt::config::TargetIdentity;
 use srptgt::daemon::DataPlane;
-use srptgt::identity::Guid;
 use srptgt::worker::{self, MemorySettings, WorkerSettings};
 use srptgt::worker_link::{MAX_TRANSFER_BYTES, Mailbox};
 use transport_srp::TargetPortId;
@@ -31,11 +29,7 @@ fn start_worker(
             ..MemorySettings::default()
         },
         fabric: data_plane.fabric,
-        soft: SoftConfig {
-            addresses: data_plane.soft_addresses,
-            port_guid: data_plane.soft_guid.map(Guid::value),
-            ..SoftConfig::default()
-        },
+        soft: data_plane.soft.for_fabric(),
         fixed_buffers: data_plane.fixed_buffers,
     };
     worker::start(settings, mailbox)

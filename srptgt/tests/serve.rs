@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -59,9 +60,14 @@ impl Bed {
     }
 
     fn start(&self) -> Daemon {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, arguments: &[&str]) -> Daemon {
         let log = std::fs::File::create(self.path("log")).unwrap();
+        let mut serve = self.serve();
         let daemon = Daemon {
-            child: self.serve().stderr(log).spawn().unwrap(),
+            child: serve.args(arguments).stderr(log).spawn().unwrap(),
         };
         until("the daemon to answer", || {
             self.run(&["status"]).status.success().then_some(())
@@ -79,6 +85,11 @@ impl Bed {
 
     fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     fn log(&self) -> String {
@@ -199,4 +210,70 @@ fn a_broken_configuration_is_refused_whole() {
         "{said}"
     );
     assert!(!bed.path("api.sock").exists());
+}
+
+/// Addresses of the loopback interface that are this test's own.
+const SOFT: &str = r#"
+[soft]
+addresses = ["127.83.7.1"]
+guid = "0x02505600000000aa"
+
+[[portal]]
+protocol = "srp"
+listen = "0.0.0.0:5555"
+fabric = "soft"
+"#;
+
+#[test]
+fn the_soft_fabric_is_as_the_configuration_says_and_flags_go_first() {
+    let bed = Bed::new();
+    let config = bed.path("srptgt.toml");
+    std::fs::write(&config, SOFT).unwrap();
+    let mut daemon = bed.start();
+    assert_eq!(
+        soft_ports(&bed),
+        ["127.83.7.1:5555 soft_lo:1 0x02505600000000aa 0000:0000:0000:0000:0000:ffff:7f53:0701"]
+    );
+    let exported = text(&bed.run(&["export"]).stdout);
+    let soft = "[soft]\naddresses = [\"127.83.7.1\"]\nguid = \"0x02505600000000aa\"\n";
+    assert!(exported.contains(soft), "{exported}");
+
+    let other = exported.replace("0x02505600000000aa", "0x02505600000000bb");
+    std::fs::write(&config, other).unwrap();
+    signal(&daemon, Signal::HUP);
+    until("the refusal", || {
+        let refusal = "addresses and guid cannot change while the daemon runs";
+        bed.log().contains(refusal).then_some(())
+    });
+    signal(&daemon, Signal::TERM);
+    ended(&mut daemon);
+
+    let flags = [
+        "--soft-address",
+        "127.83.7.2",
+        "--soft-guid",
+        "02505600000000cc",
+    ];
+    let _daemon = bed.start_with(&flags);
+    assert_eq!(
+        soft_ports(&bed),
+        ["127.83.7.2:5555 soft_lo:1 0x02505600000000cc 0000:0000:0000:0000:0000:ffff:7f53:0702"]
+    );
+    assert!(text(&bed.run(&["export"]).stdout).contains("127.83.7.1"));
+}
+
+/// Where the only portal listens, and the port there; the summary has the same.
+fn soft_ports(bed: &Bed) -> Vec<String> {
+    let portals = bed.json(&["portal", "list"]);
+    let endpoints = portals[0]["endpoints"].as_array().unwrap();
+    let ports: Vec<_> = endpoints.iter().map(|at| at["rdma_port"].clone()).collect();
+    assert_eq!(bed.json(&["status"])["rdma_ports"], json!(ports));
+    let line = |at: &Value| {
+        let port = &at["rdma_port"];
+        assert_eq!(port["fabric"], "soft");
+        [&at["ip"], &port["port"], &port["guid"], &port["gid"]]
+            .map(|member| member.as_str().unwrap().to_owned())
+            .join(" ")
+    };
+    endpoints.iter().map(line).collect()
 }

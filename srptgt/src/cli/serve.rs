@@ -1,6 +1,5 @@
 //! `srptgt serve`.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,6 +7,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::termios::isatty;
 use tracing_subscriber::EnvFilter;
 
+use crate::config::{SoftAddress, SoftSettings};
 use crate::daemon::{DataPlane, Settings, StartWorker, run};
 use crate::identity::Guid;
 use crate::paths::Paths;
@@ -36,11 +36,12 @@ pub(crate) struct Serve {
         hide_possible_values = true
     )]
     fabric: FabricKind,
-    /// An address that soft portals on all addresses listen on; can be given several times [default: every address of this
-    /// machine, those that come later too]
+    /// An address that soft portals on all addresses listen on; can be given several times [default: those of the
+    /// configuration; every address of this machine without, those that come later too]
     #[arg(long, value_name = "ADDRESS")]
-    soft_address: Vec<IpAddr>,
-    /// Port GUID of the soft fabric [default: from the network device's hardware address, as Linux does]
+    soft_address: Vec<SoftAddress>,
+    /// Port GUID of the soft fabric [default: that of the configuration; without, from the network device's hardware
+    /// address, as Linux does]
     #[arg(long, value_name = "GUID")]
     soft_guid: Option<Guid>,
     /// Do not keep the buffers mapped for disk I/O: a little slower, for users who may not lock memory
@@ -66,8 +67,10 @@ impl Serve {
             drain_ms: self.drain_ms,
             data_plane: DataPlane {
                 fabric: self.fabric,
-                soft_addresses: self.soft_address,
-                soft_guid: self.soft_guid,
+                soft: SoftSettings {
+                    addresses: self.soft_address.into_iter().collect(),
+                    guid: self.soft_guid,
+                },
                 fixed_buffers: !self.no_fixed_buffers,
             },
         };

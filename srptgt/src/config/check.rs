@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::document::{Document, MapTable};
-use super::tables::{host, lun, no_random, target};
+use super::tables::{host, lun, no_random, soft, target};
 use super::{Config, Mapping, Name, TargetIdentity};
 use crate::identity::{Guid, Iqn};
 use crate::portal::{Listen, Protocol};
@@ -66,6 +66,7 @@ impl Config {
                 Self::new(made)
             }
         };
+        config.soft = soft(document.soft)?;
         for (name, table) in document.lun {
             let lun = lun(&name, table)?;
             config.luns.insert(name, lun);

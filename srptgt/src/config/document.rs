@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::identity::PORTAL_GROUP_TAG;
-use super::scalar::{Alias, BlockSize, ByteSize, Name, Pkey, Require};
-use super::{Config, Host, Lun, Naa, Serial, Store};
+use super::scalar::{Alias, BlockSize, ByteSize, Name, Pkey, Require, SoftAddress};
+use super::{Config, Host, Lun, Naa, Serial, SoftSettings, Store};
 use crate::identity::chap::serialize_exposed;
 use crate::identity::{AddressRange, ChapAccount, Guid, Iqn, Secret};
 use crate::portal::{HcaPort, Portal};
@@ -20,6 +20,9 @@ use crate::portal::{HcaPort, Portal};
 pub struct Document {
     /// `[target]`; made when it is not there.
     pub target: Option<TargetTable>,
+    /// `[soft]`.
+    #[serde(default, skip_serializing_if = "SoftTable::is_empty")]
+    pub soft: SoftTable,
     /// `[[portal]]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub portal: Vec<Portal>,
@@ -54,6 +57,33 @@ pub struct TargetTable {
 
 fn portal_group_tag() -> u16 {
     PORTAL_GROUP_TAG
+}
+
+/// `[soft]`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SoftTable {
+    /// What portals on all addresses listen on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<SoftAddress>,
+    /// Port GUID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guid: Option<Guid>,
+}
+
+impl SoftTable {
+    fn is_empty(&self) -> bool {
+        self.addresses.is_empty() && self.guid.is_none()
+    }
+}
+
+impl From<&SoftSettings> for SoftTable {
+    fn from(soft: &SoftSettings) -> Self {
+        Self {
+            addresses: soft.addresses.iter().copied().collect(),
+            guid: soft.guid,
+        }
+    }
 }
 
 /// `[lun.NAME]`: exactly one of `file`, `block`, `ram`, `null`.
@@ -199,6 +229,7 @@ impl Document {
                 alias: config.iscsi.target_alias.clone(),
                 portal_group_tag: config.iscsi.portal_group_tag,
             }),
+            soft: SoftTable::from(&config.soft),
             portal: config.portals.iter().cloned().collect(),
             lun: config.luns.iter().map(named).collect(),
             host: config.hosts.iter().map(host).collect(),

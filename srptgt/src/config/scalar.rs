@@ -1,6 +1,7 @@
 //! The small values of a configuration; each one's text form is checked when it is read. Pure.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -106,6 +107,46 @@ impl FromStr for Alias {
 impl fmt::Display for Alias {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
+    }
+}
+
+/// An address that the soft fabric may listen on: one that a peer can send to as it stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SoftAddress(IpAddr);
+
+impl SoftAddress {
+    /// The address.
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+}
+
+impl FromStr for SoftAddress {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let address = text.trim().parse::<IpAddr>().ok();
+        address
+            .filter(|ip| !ip.is_unspecified() && !ip.is_multicast() && !is_link_local(*ip))
+            .map(Self)
+            .ok_or_else(|| {
+                ScalarError::new(
+                    text,
+                    "an address for the soft fabric",
+                    "an IP address of one network device of this machine (10.0.0.1, fd00::1), not a wildcard, multicast or \
+                     link-local one; without any, it takes every address that there is",
+                )
+            })
+    }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+impl fmt::Display for SoftAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -311,7 +352,7 @@ impl fmt::Display for Require {
     }
 }
 
-serde_as_text!(Name, Alias, ByteSize, Pkey, Require);
+serde_as_text!(Name, Alias, SoftAddress, ByteSize, Pkey, Require);
 
 #[cfg(test)]
 mod tests {

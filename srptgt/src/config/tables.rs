@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::check::{Conflict, conflict};
-use super::document::{ChapTable, HostTable, LunTable, TargetTable};
-use super::{Config, Host, IscsiSettings, Lun, Naa, Name, Store, TargetIdentity};
+use super::document::{ChapTable, HostTable, LunTable, SoftTable, TargetTable};
+use super::{Config, Host, IscsiSettings, Lun, Naa, Name, SoftSettings, Store, TargetIdentity};
 use crate::identity::{ChapAccount, ChapSecrets};
 
 pub(super) fn no_random(table: &str, error: getrandom::Error) -> Conflict {
@@ -29,6 +29,22 @@ pub(super) fn target(table: TargetTable) -> Config {
         portal_group_tag: table.portal_group_tag,
     };
     config
+}
+
+pub(super) fn soft(table: SoftTable) -> Result<SoftSettings, Conflict> {
+    let mut addresses = BTreeSet::new();
+    for (index, address) in table.addresses.into_iter().enumerate() {
+        if !addresses.insert(address) {
+            return Err(conflict(
+                ["soft".into(), "addresses".into(), index.into()],
+                format!("address {address} is listed twice under soft; remove one"),
+            ));
+        }
+    }
+    Ok(SoftSettings {
+        addresses,
+        guid: table.guid,
+    })
 }
 
 pub(super) fn lun(name: &Name, table: LunTable) -> Result<Lun, Conflict> {

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 
 use super::file::{ConfigFile, to_toml};
@@ -11,6 +12,10 @@ ioc_guid = "0x0252000000000002"
 iqn = "iqn.2001-04.com.example:tank"
 alias = "the tank"
 portal_group_tag = 7
+
+[soft]
+addresses = ["10.99.0.1", "fd00::1"]
+guid = "0x02505600000000aa"
 
 [[portal]]
 protocol = "srp"
@@ -89,6 +94,11 @@ fn reads_everything() {
     assert_eq!(chap.initiator.secret.expose(), "the first secret");
     assert_eq!(chap.target.as_ref().unwrap().user, "tank");
     assert_eq!(config.iscsi.portal_group_tag, 7);
+    assert_eq!(config.soft.addresses.len(), 2);
+    assert_eq!(
+        config.soft.guid,
+        Some("0x02505600000000aa".parse().unwrap())
+    );
     let maps: Vec<_> = config.maps_of(&name("esx01")).collect();
     assert_eq!(maps.len(), 2);
     assert_eq!((maps[1].0, maps[1].1.read_only), (7, true));
@@ -138,6 +148,10 @@ fn wrong_values_are_refused_with_line_and_accepted_ones() {
         ("iqn.2001-04", "iqn.2001", "YYYY-MM"),
         ("naa.52004567ba64678d", "esx01", "iqn.YYYY-MM"),
         ("\"the tank\"", "\"\"", "1 to 255 bytes"),
+        ("fd00::1", "0.0.0.0", "not a wildcard"),
+        ("fd00::1", "fe80::1", "link-local"),
+        ("fd00::1", "10.99.0.1:4791", "an IP address"),
+        ("0x02505600000000aa", "0xaa", "0x0002c903000e0b73"),
         ("the first secret", "short", "at least 96 bits"),
         ("\"the first secret\"", "123456789012", "text in quotes"),
     ] {
@@ -197,6 +211,9 @@ fn what_must_be_unique_is() {
     assert_eq!(refusal.line, line_with("number = 7"));
     let refusal = refused("lun = \"scratch\"", "lun = \"ds1\"");
     assert!(refusal.text.contains("mapped twice"), "{}", refusal.text);
+    let refusal = refused("fd00::1", "10.99.0.1");
+    assert_eq!(refusal.line, line_with("fd00::1"));
+    assert!(refusal.text.contains("listed twice"), "{}", refusal.text);
     let refusal = refused("0x0002c903000e0b74", "0x0002c903000e0b73");
     assert!(refusal.text.contains("listed twice"), "{}", refusal.text);
 
@@ -275,6 +292,19 @@ fn a_file_with_secrets_is_for_its_owner() {
     }
     std::fs::write(file.path(), "[host.a]\n").unwrap();
     assert_eq!(mode(0o644), Ok(()), "without secrets anybody may read it");
+}
+
+#[test]
+fn what_the_soft_fabric_was_started_with_goes_first() {
+    let soft = good().soft;
+    assert_eq!(SoftSettings::default().or(&soft), soft);
+    let flags = SoftSettings {
+        addresses: ["10.98.0.1".parse().unwrap()].into(),
+        guid: None,
+    };
+    let fabric = flags.clone().or(&soft).for_fabric();
+    assert_eq!(fabric.addresses, ["10.98.0.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(fabric.port_guid, Some(0x0250_5600_0000_00aa));
 }
 
 #[test]

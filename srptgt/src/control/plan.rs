@@ -5,6 +5,9 @@ use crate::portal::Portal;
 
 use super::fault::Fault;
 
+/// What to do where a change needs a new start.
+const RESTART: &str = "stop the daemon, edit the file, start it again";
+
 /// The steps, each list in the order of names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -29,7 +32,13 @@ impl Plan {
             return Err(Fault::conflict(
                 "the target's id_ext and ioc_guid cannot change while the daemon runs",
             )
-            .fix("stop the daemon, edit the file, start it again"));
+            .fix(RESTART));
+        }
+        if now.soft != next.soft {
+            return Err(Fault::conflict(
+                "the soft fabric's addresses and guid cannot change while the daemon runs",
+            )
+            .fix(RESTART));
         }
         let mut plan = Self {
             opened: next.portals.difference(&now.portals).cloned().collect(),
