@@ -1,7 +1,7 @@
-# Runs in the guest as /run/bed/run: the same jobs against one SRP target after another, each on the same ramdisk,
-# the same soft RDMA device and the same initiator. Reads `plan` (one line per round: its name, the peer, and `plain`
-# or `traced`), `jobs-plain` and `jobs-traced` (one line per job: its name, then fio's arguments) and `parameters`
-# (shell variables). Leaves in `rounds/<round>/`: fio's report of each job, the kernel's log during it, the peer's
+# Runs in the guest as /run/bed/run: the same jobs against one target after another, each on the same ramdisk and the
+# same soft RDMA device, and with the same initiator for each transport. Reads `plan` (one line per round: its name,
+# the transport, the peer, and `plain` or `traced`), `jobs-plain` and `jobs-traced` (one line per job: its name, then
+# fio's arguments) and `parameters` (shell variables). Leaves in `rounds/<round>/`: fio's report of each job, the kernel's log during it, the peer's
 # and the device's counters before and after it, and `<job>.failed` with the reason for a job that gave no figure.
 set -u
 bed=/run/bed
@@ -13,7 +13,7 @@ die() { say "$*"; exit 1; }
 # One device for all rounds. Its address, and with it the port GUID, is fixed; the whole ramdisk is written once, so
 # that no job pays for its pages.
 fabric_up() {
-    modprobe -a configfs rdma_rxe rdma_ucm ib_umad ib_srp sd_mod dummy || die "a module is missing"
+    modprobe -a configfs rdma_rxe rdma_ucm ib_umad sd_mod dummy || die "a module is missing"
     modprobe brd rd_nr=1 rd_size=$((ramdisk_mib * 1024)) || die "no ramdisk"
     mount -t configfs configfs /sys/kernel/config
     mkdir -p /etc/target
@@ -32,9 +32,9 @@ fabric_up() {
     done
 }
 
-# Logs in to the target port $1 (id_ext=…,ioc_guid=…,dest=…), and sets `disk` to the disk that appears.
-log_in() {
-    echo "$1,initiator_ext=0,queue_size=64" > /sys/class/infiniband_srp/srp-rxe0-1/add_target || return 1
+# Waits for the disk that a login brings, sets `disk` to it, and makes it alike whatever is behind it: the peers
+# announce different limits and media, and the initiator must do the same work for all.
+await_disk() {
     disk=
     for attempt in $(seq 50); do
         disk=$(cd /sys/block && ls -d sd* 2>/dev/null | head -n 1)
@@ -42,20 +42,17 @@ log_in() {
         sleep 0.1
     done
     [ -n "$disk" ] || return 1
-    # The peers announce different limits and media; the initiator must do the same work for both.
     queue=/sys/block/$disk/queue
     echo none > $queue/scheduler
     echo 512 > $queue/max_sectors_kb
     echo 0 > $queue/rotational
     echo 0 > $queue/add_random
     echo 0 > $queue/wbt_lat_usec
-    grep . $queue/* 2>/dev/null > $out/disk
+    # Not every attribute can be read.
+    grep . $queue/* 2>/dev/null > $out/disk || :
 }
 
-log_out() {
-    for port in /sys/class/srp_remote_ports/port-*/delete; do
-        [ -e $port ] && echo 1 > $port
-    done
+await_no_disk() {
     for attempt in $(seq 100); do
         ls -d /sys/block/sd* > /dev/null 2>&1 || return 0
         sleep 0.1
@@ -91,11 +88,12 @@ run_job() {
 
 # A job that is named `warm` has no result: it brings fio, the driver and the caches to their steady state.
 run_round() {
-    round=$1 peer=$2 mode=$3
+    round=$1 transport=$2 peer=$3 mode=$4
     out=/tmp/rounds/$round
     mkdir -p $out
+    . $bed/$transport.sh
     . $bed/$peer.sh
-    if ! peer_up; then
+    if ! { initiator_up && peer_up && log_in && await_disk; }; then
         echo "$peer did not come up" > $out/failed
         dmesg | tail -n 30 > $out/dmesg
         say "$round: $peer did not come up"
@@ -105,6 +103,7 @@ run_round() {
         done < $bed/jobs-$mode
     fi
     log_out
+    await_no_disk
     peer_down
     cp -r $out $bed/rounds/
 }
@@ -113,7 +112,7 @@ mkdir -p $bed/rounds
 cp $(command -v fio) /tmp/fio
 fabric_up
 say "ramdisk and rxe up, port GUID $guid"
-while read -r name peer mode; do
-    run_round $name $peer $mode
+while read -r name transport peer mode; do
+    run_round $name $transport $peer $mode
 done < $bed/plan
 say "all rounds done"

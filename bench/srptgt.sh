@@ -1,5 +1,6 @@
 # The daemon as a peer: a release build with a block LUN on the ramdisk. Sourced by run.sh.
-srptgt_listen=$address:5556
+srptgt_srp=$address:5556
+srptgt_iser=$address:3261
 export SRPTGT_API=/run/srptgt/api
 
 srptgt() { /run/srptgt/srptgt "$@"; }
@@ -18,11 +19,20 @@ peer_up() {
     done
     {
         srptgt lun add bench --block /dev/ram0 &&
-            srptgt host add initiator --guid 0x$guid &&
+            srptgt host add initiator --guid 0x$guid --iqn $initiator &&
             srptgt map bench --host initiator --lun 0 &&
-            srptgt portal add srp $srptgt_listen
-    } > $out/setup.log 2>&1 || return 1
-    log_in "$(srptgt portal list --output json | grep -o "id_ext=[^\"]*dest=$srptgt_listen" | head -n 1)"
+            srptgt_portal_$transport
+    } > $out/setup.log 2>&1
+}
+
+srptgt_portal_srp() {
+    srptgt portal add srp $srptgt_srp || return 1
+    target=$(srptgt portal list --output json | grep -o "id_ext=[^\"]*dest=$srptgt_srp" | head -n 1)
+}
+
+srptgt_portal_iser() {
+    srptgt portal add iser $srptgt_iser || return 1
+    target=$(srptgt target show --output json | grep -o 'iqn\.[^"]*') portal=$srptgt_iser
 }
 
 peer_counters() { srptgt status --output json; }

@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: srptgt beside the kernel's own target, in instructions; and its soft fabric, in time.
 //!
-//! One boot of one guest runs the same jobs against LIO, srptgt and LIO again; the two LIO rounds show how well the
-//! setup repeats. What the guest does is in `bench/*.sh`; this room boots it ([`guest`], [`kernel`]), says what to
+//! One boot of one guest runs the same jobs against LIO, srptgt and LIO again, over SRP and then over iSER; the two LIO
+//! rounds show how well the setup repeats. What the guest does is in `bench/*.sh`; this room boots it ([`guest`], [`kernel`]), says what to
 //! run ([`jobs`]) and turns what it left behind into a table ([`figures`], [`results`], [`table`]). Beside it the user
 //! instructions of the pure path are counted on the host ([`pure_path`]), and SRP over the soft fabric is measured
 //! there ([`native`]), and iSCSI over TCP beside another target in user space ([`iscsi`]).
@@ -30,9 +30,10 @@ use clap::Args;
 use crate::repository::{self, output_of, run};
 use guest::Guest;
 use iscsi::{Iscsi, Programs};
+use jobs::Transport;
 use kernel::Kernel;
 use native::Native;
-use results::{BASELINE, ROUND, Results, TRACED};
+use results::{Results, Rounds};
 
 #[derive(Args)]
 pub(crate) struct Bench {
@@ -48,11 +49,17 @@ pub(crate) struct Bench {
     /// Only the kernel's target, twice: how well the setup repeats; not kept as the latest either
     #[arg(long, conflicts_with_all = ["update_readme", "last"])]
     baseline: bool,
+    /// Only over this transport, against the kernel's target for it; not kept as the latest either
+    #[arg(long, value_enum, conflicts_with_all = ["update_readme", "last"])]
+    transport: Option<Transport>,
+    /// Only what is counted in instructions; what runs natively stays as it was kept
+    #[arg(long, conflicts_with_all = ["last", "native", "tcp"])]
+    instructions: bool,
     /// Only what runs natively, SRP over the soft fabric and iSCSI over TCP on loopback; the rest stays as it was kept
-    #[arg(long, conflicts_with_all = ["last", "quick", "baseline"])]
+    #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "transport"])]
     native: bool,
     /// Of that, only iSCSI over TCP
-    #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "native"])]
+    #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "transport", "native"])]
     tcp: bool,
     /// Fetch a newer kernel for the guest first
     #[arg(long, conflicts_with = "last")]
@@ -60,15 +67,20 @@ pub(crate) struct Bench {
 }
 
 /// The guest's scripts; `run` is the one that it starts.
-const SCRIPTS: [(&str, &str); 3] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("run", include_str!("../../bench/run.sh")),
+    ("srp.sh", include_str!("../../bench/srp.sh")),
+    ("iser.sh", include_str!("../../bench/iser.sh")),
     ("lio.sh", include_str!("../../bench/lio.sh")),
     ("srptgt.sh", include_str!("../../bench/srptgt.sh")),
 ];
 /// Packages beside those of the test bed.
 const PACKAGES: [&str; 3] = ["qemu-system-x86", "strace", "valgrind"];
-const TIME_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// The guest needs a few minutes of a processor, which a busy machine does not give at once.
+const TIME_LIMIT: Duration = Duration::from_secs(90 * 60);
 const ADDRESS: &str = "10.99.0.1";
+/// What the iSCSI initiator calls itself.
+const INITIATOR: &str = "iqn.2026-11.bench.initiator:guest";
 
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
@@ -76,12 +88,12 @@ impl Bench {
             true => Results::latest()?,
             false => self.measure()?,
         };
-        if !(self.last || self.quick || self.baseline) {
+        if !(self.last || self.instructions || self.is_partial()) {
             self.measure_natively()?;
         }
         let (native, iscsi) = (Native::kept()?, Iscsi::kept()?);
         let table = table::markdown(&results, native.as_ref(), iscsi.as_ref());
-        if !(self.quick || self.baseline) {
+        if !self.is_partial() {
             keep_table(&table)?;
         }
         println!("\n{table}");
@@ -114,14 +126,20 @@ impl Bench {
             time_limit: TIME_LIMIT,
         };
         guest.run(|line| println!("{line}"))?;
-        let mut results = Results::read(&folder, &date, &kernel.package, guest::qemu_version()?)?;
+        let mut results = Results::read(
+            &folder,
+            self.transports(),
+            &date,
+            &kernel.package,
+            guest::qemu_version()?,
+        )?;
         if !self.baseline {
             results.pure_path = pure_path::measure(&build("bench")?, &folder)?;
         }
         results.write(&folder.join("results.json"))?;
         // What can be made again need not be kept with the raw results.
         fs::remove_file(folder.join("initramfs"))?;
-        if !self.quick && !self.baseline {
+        if !self.is_partial() {
             keep(&results)?;
         }
         Ok(results)
@@ -154,7 +172,10 @@ impl Bench {
         fs::write(folder.join("plan"), self.plan())?;
         fs::write(
             folder.join("parameters"),
-            format!("address={ADDRESS}\nramdisk_mib={}\n", jobs::RAMDISK_MIB),
+            format!(
+                "address={ADDRESS}\ninitiator={INITIATOR}\nramdisk_mib={}\n",
+                jobs::RAMDISK_MIB
+            ),
         )?;
         if !self.baseline {
             fs::copy(build("srptgt")?, folder.join("srptgt"))?;
@@ -162,14 +183,40 @@ impl Bench {
         Ok(())
     }
 
-    /// The rounds: name, peer and mode. The daemon stands between two rounds of the baseline.
+    /// Whether the results are not those that the README's table comes from.
+    fn is_partial(&self) -> bool {
+        self.quick || self.baseline || self.transport.is_some()
+    }
+
+    fn transports(&self) -> &[Transport] {
+        match &self.transport {
+            Some(transport) => std::slice::from_ref(transport),
+            None => &Transport::ALL,
+        }
+    }
+
+    /// The rounds: name, transport, peer and mode.
     fn plan(&self) -> String {
-        let [before, after] = BASELINE;
-        let srptgt = match self.baseline {
-            true => String::new(),
-            false => format!("{ROUND} srptgt plain\n{TRACED} srptgt traced\n"),
-        };
-        format!("{before} lio plain\n{srptgt}{after} lio plain\n")
+        let transports = self.transports().iter();
+        transports
+            .map(|&transport| self.rounds(transport))
+            .collect()
+    }
+
+    /// The daemon stands between two rounds of the baseline.
+    fn rounds(&self, transport: Transport) -> String {
+        let names = Rounds::of(transport);
+        let [before, after] = &names.baseline;
+        let mut rounds = vec![(before, "lio plain"), (after, "lio plain")];
+        if !self.baseline {
+            let srptgt = [
+                (&names.srptgt, "srptgt plain"),
+                (&names.traced, "srptgt traced"),
+            ];
+            rounds.splice(1..1, srptgt);
+        }
+        let line = |(name, how)| format!("{name} {} {how}\n", transport.name());
+        rounds.into_iter().map(line).collect()
     }
 }
 

@@ -30,7 +30,7 @@ const HEALTHY: [&str; 6] = [
     "sent_pkts",
 ];
 /// A line of the kernel's log during a job that has one of these is about the job.
-const ALARMING: [&str; 7] = ["scsi", "ib_", "rxe", "sd ", "error", "BUG", "hung"];
+const ALARMING: [&str; 8] = ["scsi", "iser", "ib_", "rxe", "sd ", "error", "BUG", "hung"];
 
 /// Reads what a job left in a round's folder.
 pub(super) fn read(round: &Path, job: &Job) -> Result<Measured> {

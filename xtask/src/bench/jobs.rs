@@ -2,7 +2,39 @@
 
 use std::fmt;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+
+/// What carries the commands; each one is compared with the kernel's target for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Transport {
+    /// SRP, beside `ib_srpt`
+    Srp,
+    /// iSCSI over RDMA, beside `ib_isert`
+    Iser,
+}
+
+impl Transport {
+    /// All of them, in the order in which they run and stand in the table.
+    pub(super) const ALL: [Self; 2] = [Self::Srp, Self::Iser];
+
+    /// Its name in the guest and in the results.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Srp => "srp",
+            Self::Iser => "iser",
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Srp => "SRP",
+            Self::Iser => "iSER",
+        })
+    }
+}
 
 /// Which way the data of a job go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{self, Measured};
-use super::jobs::{JOBS, Job};
+use super::jobs::{JOBS, Job, Transport};
 use super::kept;
 use super::pure_path::PurePath;
 use super::syscalls;
@@ -42,26 +42,42 @@ pub(super) struct JobResult {
     pub(super) traced_syscalls: Option<f64>,
 }
 
-/// The rounds with the kernel's target.
-pub(super) const BASELINE: [&str; 2] = ["lio-1", "lio-2"];
-/// The round with srptgt.
-pub(super) const ROUND: &str = "srptgt";
-/// The round in which strace counts the system calls of srptgt.
-pub(super) const TRACED: &str = "srptgt-traced";
+/// The rounds of one transport, by their names in the guest.
+pub(super) struct Rounds {
+    /// Those with the kernel's target.
+    pub(super) baseline: [String; 2],
+    /// The one with srptgt.
+    pub(super) srptgt: String,
+    /// The one in which strace counts the system calls of srptgt.
+    pub(super) traced: String,
+}
+
+impl Rounds {
+    pub(super) fn of(transport: Transport) -> Self {
+        let name = |round| format!("{}-{round}", transport.name());
+        Self {
+            baseline: ["lio-1", "lio-2"].map(name),
+            srptgt: name("srptgt"),
+            traced: name("srptgt-traced"),
+        }
+    }
+}
 
 impl JobResult {
-    fn read(rounds: &Path, job: &Job) -> Result<Self> {
-        let lio = BASELINE.map(|round| figures::read(&rounds.join(round), job));
-        let round = rounds.join(ROUND);
+    fn read(folder: &Path, transport: Transport, job: &Job) -> Result<Self> {
+        let rounds = Rounds::of(transport);
+        let lio = rounds.baseline.iter();
+        let lio = lio.map(|round| figures::read(&folder.join(round), job));
+        let round = folder.join(rounds.srptgt);
         let srptgt = round.is_dir().then(|| figures::read(&round, job));
         Ok(Self {
-            name: job.name(),
-            title: job.to_string(),
+            name: format!("{}-{}", transport.name(), job.name()),
+            title: format!("{transport}, {job}"),
             aim_percent: job.aim_percent,
-            lio: lio.into_iter().collect::<Result<_>>()?,
+            lio: lio.collect::<Result<_>>()?,
             srptgt: srptgt.transpose()?,
             syscalls: syscalls::counted(&round, job)?,
-            traced_syscalls: syscalls::traced(&rounds.join(TRACED), job)?,
+            traced_syscalls: syscalls::traced(&folder.join(rounds.traced), job)?,
         })
     }
 
@@ -103,11 +119,20 @@ fn figure(measured: &Measured) -> Result<f64, &str> {
 }
 
 impl Results {
-    /// Reads what the guest left in `folder`.
-    pub(super) fn read(folder: &Path, date: &str, kernel: &str, qemu: String) -> Result<Self> {
-        let jobs = JOBS
-            .iter()
-            .map(|job| JobResult::read(&folder.join("rounds"), job));
+    /// Reads what the guest left in `folder` of these transports.
+    pub(super) fn read(
+        folder: &Path,
+        transports: &[Transport],
+        date: &str,
+        kernel: &str,
+        qemu: String,
+    ) -> Result<Self> {
+        let rounds = folder.join("rounds");
+        let jobs = transports.iter().flat_map(|&transport| {
+            let rounds = &rounds;
+            let read = move |job| JobResult::read(rounds, transport, job);
+            JOBS.iter().map(read)
+        });
         Ok(Self {
             date: date.to_owned(),
             commit: commit()?,
@@ -159,8 +184,8 @@ pub(super) mod tests {
     /// Two rows: one with a figure, one that failed.
     pub(crate) fn sample() -> Results {
         let row = |job: &Job, srptgt| JobResult {
-            name: job.name(),
-            title: job.to_string(),
+            name: format!("srp-{}", job.name()),
+            title: format!("SRP, {job}"),
             aim_percent: job.aim_percent,
             lio: vec![Measured::PerIoUs(99.0), Measured::PerIoUs(101.0)],
             srptgt: Some(srptgt),

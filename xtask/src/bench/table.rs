@@ -51,8 +51,8 @@ pub(super) fn markdown(
     let table = aligned(HEADER, results.jobs.iter().map(cells));
     format!(
         "{table}\n\n\
-         A microsecond is a thousand instructions of initiator, soft RDMA and target together; latency is divided by \
-         the depth. A/A spread: the kernel's target measured before and after srptgt. System calls are the daemon's, \
+         LIO is `ib_srpt` for SRP and `ib_isert` for iSER. A microsecond is a thousand instructions of initiator, soft \
+         RDMA and target together; latency is divided by the depth. A/A spread: the kernel's target measured before and after srptgt. System calls are the daemon's, \
          by its own counters and, where all were traced, by strace. Kernel: {}; srptgt: {}; {}.\n{}{}{}{}",
         results.kernel,
         results.commit,
@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(
             cells,
             [
-                "4 KiB random read, depth 1",
+                "SRP, 4 KiB random read, depth 1",
                 "100.0",
                 "2.00 %",
                 "115.0",
@@ -330,7 +330,7 @@ mod tests {
         let row = text.lines().find(|line| line.contains("1 MiB")).unwrap();
         assert!(row.contains("failed"), "{row}");
         assert!(
-            text.contains("\n- 1 MiB read, depth 8, srptgt: ib_srp: failed FAST REG"),
+            text.contains("\n- SRP, 1 MiB read, depth 8, srptgt: ib_srp: failed FAST REG"),
             "{text}"
         );
     }
