@@ -28,10 +28,12 @@ fn resets(transport: Transport) {
     let target = Srptgt::serving_iscsi(Home::in_guest("verbs"), &["--ram --size 32M"]);
     let session = OpenIscsi::start().discover(transport, rxe.address).log_in();
     let disk = session.disk(0);
+    // One round would be over on a fast machine before the last reset.
     let job = Fio::random_write(&disk.path())
         .verified()
         .with("bs", "16k")
-        .with("iodepth", 16);
+        .with("iodepth", 16)
+        .with("loops", 4);
     let mut load = job.with("size", "32m").start();
     // The target has no TARGET WARM RESET (RFC 7143 11.5.1 leaves that open): the kernel then makes the session anew.
     for reset in ["--device", "--target", "--device"] {
