@@ -33,6 +33,8 @@ pub(crate) struct PoolCore {
     /// First byte of the region.
     base: NonNull<u8>,
     room: RefCell<Room>,
+    /// The pool that this is a share of, which has the room.
+    whole: Option<Rc<PoolCore>>,
     in_use: Cell<usize>,
     high_water: Cell<usize>,
 }
@@ -41,8 +43,8 @@ pub(crate) struct PoolCore {
 enum Room {
     Slots(Slots),
     Buddy(Buddy),
-    /// Of another pool's room.
-    Share(Rc<PoolCore>),
+    /// That of another pool.
+    None,
 }
 
 impl Pool {
@@ -67,15 +69,16 @@ impl Pool {
 
     /// One user's share of this pool: buffers come from here, and a user that holds some gets no more than there would
     /// remain for others. So many that take all they can get end with equal parts, and as much is left for who comes
-    /// next; who holds nothing gets whatever is there.
+    /// next; who holds nothing gets whatever is there. A share of a share is one of the same pool.
     #[must_use]
     pub fn share(&self) -> Self {
-        let core = &self.0;
+        let core = self.0.whole.as_ref().unwrap_or(&self.0);
         Self(Rc::new(PoolCore {
             arena: Arc::clone(&core.arena),
             region: core.region.clone(),
             base: core.base,
-            room: RefCell::new(Room::Share(Rc::clone(core))),
+            room: RefCell::new(Room::None),
+            whole: Some(Rc::clone(core)),
             in_use: Cell::new(0),
             high_water: Cell::new(0),
         }))
@@ -83,14 +86,8 @@ impl Pool {
 
     /// True when it is for what this share holds already that [`Pool::take`] refuses `len` bytes.
     pub fn exceeds_share(&self, len: usize) -> bool {
-        match &*self.0.room.borrow() {
-            Room::Slots(_) | Room::Buddy(_) => false,
-            Room::Share(of) => {
-                let held = self.0.in_use.get();
-                let free = of.region.len() - of.in_use.get();
-                held != 0 && held.saturating_add(len) > free
-            }
-        }
+        let whole = self.0.whole.as_ref();
+        whole.is_some_and(|whole| self.0.exceeds_share_of(whole, len))
     }
 
     fn new(arena: &Arc<Arena>, region: Range<usize>, room: Room) -> Self {
@@ -102,6 +99,7 @@ impl Pool {
             region,
             base,
             room: RefCell::new(room),
+            whole: None,
             in_use: Cell::new(0),
             high_water: Cell::new(0),
         }))
@@ -111,9 +109,6 @@ impl Pool {
     /// whatever the last owner left: whoever sends a buffer to a peer fills all of it first.
     #[inline]
     pub fn take(&self, len: usize) -> Option<Buf> {
-        if self.exceeds_share(len) {
-            return None;
-        }
         let core = &self.0;
         let (offset, block_len) = core.take_block(len)?;
         // SAFETY: the room is not longer than the region.
@@ -123,10 +118,10 @@ impl Pool {
 
     /// The largest buffer in bytes that [`Pool::take`] can ever give.
     pub fn largest(&self) -> usize {
-        match &*self.0.room.borrow() {
+        match &*self.0.whole().room.borrow() {
             Room::Slots(slots) => slots.largest(),
             Room::Buddy(buddy) => buddy.largest(),
-            Room::Share(of) => Self(Rc::clone(of)).largest(),
+            Room::None => 0,
         }
     }
 
@@ -146,27 +141,68 @@ impl Pool {
 }
 
 impl PoolCore {
+    /// Who has the room.
+    #[inline]
+    fn whole(&self) -> &Self {
+        self.whole.as_deref().unwrap_or(self)
+    }
+
     /// Offset and length of a block for `len` bytes.
     #[inline]
     fn take_block(&self, len: usize) -> Option<(usize, u32)> {
-        let (offset, block_len) = match &mut *self.room.borrow_mut() {
-            Room::Slots(slots) => slots.take(len)?,
-            Room::Buddy(buddy) => buddy.take(len)?,
-            Room::Share(of) => of.take_block(len)?,
+        let Some(whole) = &self.whole else {
+            return self.take_own_block(len);
         };
-        let in_use = self.in_use.get() + block_len as usize;
-        self.in_use.set(in_use);
-        self.high_water.set(self.high_water.get().max(in_use));
+        if self.exceeds_share_of(whole, len) {
+            return None;
+        }
+        let (offset, block_len) = whole.take_own_block(len)?;
+        self.count_taken(block_len);
         Some((offset, block_len))
     }
 
     #[inline]
+    fn take_own_block(&self, len: usize) -> Option<(usize, u32)> {
+        let (offset, block_len) = match &mut *self.room.borrow_mut() {
+            Room::Slots(slots) => slots.take(len)?,
+            Room::Buddy(buddy) => buddy.take(len)?,
+            Room::None => return None,
+        };
+        self.count_taken(block_len);
+        Some((offset, block_len))
+    }
+
+    #[inline]
+    fn count_taken(&self, block_len: u32) {
+        let in_use = self.in_use.get() + block_len as usize;
+        self.in_use.set(in_use);
+        self.high_water.set(self.high_water.get().max(in_use));
+    }
+
+    #[inline]
+    fn exceeds_share_of(&self, whole: &PoolCore, len: usize) -> bool {
+        let held = self.in_use.get();
+        let free = whole.region.len() - whole.in_use.get();
+        held != 0 && held.saturating_add(len) > free
+    }
+
+    #[inline]
     pub(crate) fn give_back(&self, block: NonNull<u8>, block_len: u32) {
+        if let Some(whole) = &self.whole {
+            whole.give_back_own(block, block_len);
+            self.in_use.set(self.in_use.get() - block_len as usize);
+        } else {
+            self.give_back_own(block, block_len);
+        }
+    }
+
+    #[inline]
+    fn give_back_own(&self, block: NonNull<u8>, block_len: u32) {
         let offset = block.addr().get() - self.base.addr().get();
         match &mut *self.room.borrow_mut() {
             Room::Slots(slots) => slots.give_back(offset),
             Room::Buddy(buddy) => buddy.give_back(offset, block_len),
-            Room::Share(of) => of.give_back(block, block_len),
+            Room::None => {}
         }
         self.in_use.set(self.in_use.get() - block_len as usize);
     }
@@ -174,7 +210,7 @@ impl PoolCore {
 
 impl Drop for PoolCore {
     fn drop(&mut self) {
-        if !matches!(self.room.get_mut(), Room::Share(_)) {
+        if self.whole.is_none() {
             self.arena.release(&self.region);
         }
     }
