@@ -33,6 +33,7 @@ use iscsi::{Iscsi, Programs};
 use jobs::Transport;
 use kernel::Kernel;
 use native::Native;
+use pure_path::PurePath;
 use results::{Results, Rounds};
 
 #[derive(Args)]
@@ -52,15 +53,19 @@ pub(crate) struct Bench {
     /// Only over this transport, against the kernel's target for it; not kept as the latest either
     #[arg(long, value_enum, conflicts_with_all = ["update_readme", "last"])]
     transport: Option<Transport>,
-    /// Only what is counted in instructions; what runs natively stays as it was kept
-    #[arg(long, conflicts_with_all = ["last", "native", "tcp"])]
+    /// Only what is counted in instructions, in the guest and on the pure path; the rest stays as it was kept
+    #[arg(long, conflicts_with_all = ["last", "native", "tcp", "pure_path"])]
     instructions: bool,
-    /// Only what runs natively, SRP over the soft fabric and iSCSI over TCP on loopback; the rest stays as it was kept
+    /// Only what runs natively: the pure path, SRP over the soft fabric and iSCSI over TCP on loopback; the rest stays as
+    /// it was kept
     #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "transport"])]
     native: bool,
     /// Of that, only iSCSI over TCP
     #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "transport", "native"])]
     tcp: bool,
+    /// Of that, only the pure path
+    #[arg(long, conflicts_with_all = ["last", "quick", "baseline", "transport", "native", "tcp"])]
+    pure_path: bool,
     /// Fetch a newer kernel for the guest first
     #[arg(long, conflicts_with = "last")]
     update_kernel: bool,
@@ -82,17 +87,41 @@ const ADDRESS: &str = "10.99.0.1";
 /// What the iSCSI initiator calls itself.
 const INITIATOR: &str = "iqn.2026-11.bench.initiator:guest";
 
+/// What is measured, and when. Keeping results changes files of the repository, so this is asked once, before any are kept.
+struct Subject {
+    /// When the run began.
+    date: String,
+    /// The commit of this repository, with `-dirty` when files were changed.
+    commit: String,
+}
+
+impl Subject {
+    fn here() -> Result<Self> {
+        let describe = ["describe", "--always", "--dirty", "--exclude=*"];
+        let commit = output_of(repository::command("git", &describe))?;
+        Ok(Self {
+            date: now()?,
+            commit: commit.trim().to_owned(),
+        })
+    }
+}
+
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
-        let results = match self.last || self.native || self.tcp {
+        let subject = Subject::here()?;
+        let results = match self.last || self.native || self.tcp || self.pure_path {
             true => Results::latest()?,
-            false => self.measure()?,
+            false => self.measure(&subject)?,
         };
-        if !(self.last || self.instructions || self.is_partial()) {
-            self.measure_natively()?;
+        if !(self.last || self.is_partial()) {
+            self.measure_natively(&subject)?;
         }
-        let (native, iscsi) = (Native::kept()?, Iscsi::kept()?);
-        let table = table::markdown(&results, native.as_ref(), iscsi.as_ref());
+        let table = table::markdown(
+            &results,
+            PurePath::kept()?.as_ref(),
+            Native::kept()?.as_ref(),
+            Iscsi::kept()?.as_ref(),
+        );
         if !self.is_partial() {
             keep_table(&table)?;
         }
@@ -104,15 +133,14 @@ impl Bench {
         Ok(())
     }
 
-    fn measure(&self) -> Result<Results> {
+    fn measure(&self, subject: &Subject) -> Result<Results> {
         ensure!(
             cfg!(target_arch = "x86_64"),
             "the guest is x86-64 and runs this machine's programs: the benchmark needs an x86-64 machine"
         );
         repository::install_packages(&PACKAGES)?;
         let kernel = Kernel::ensure(self.update_kernel)?;
-        let date = now()?;
-        let folder = output_folder()?.join(&date);
+        let folder = output_folder()?.join(&subject.date);
         self.prepare(&folder)
             .with_context(|| format!("preparing {}", folder.display()))?;
         println!(
@@ -126,16 +154,13 @@ impl Bench {
             time_limit: TIME_LIMIT,
         };
         guest.run(|line| println!("{line}"))?;
-        let mut results = Results::read(
+        let results = Results::read(
             &folder,
             self.transports(),
-            &date,
+            subject,
             &kernel.package,
             guest::qemu_version()?,
         )?;
-        if !self.baseline {
-            results.pure_path = pure_path::measure(&build("bench")?, &folder)?;
-        }
         results.write(&folder.join("results.json"))?;
         // What can be made again need not be kept with the raw results.
         fs::remove_file(folder.join("initramfs"))?;
@@ -145,18 +170,25 @@ impl Bench {
         Ok(results)
     }
 
-    fn measure_natively(&self) -> Result<()> {
+    fn measure_natively(&self, subject: &Subject) -> Result<()> {
         repository::install_packages(&PACKAGES)?;
-        let (srptgt, date) = (build("srptgt")?, now()?);
+        let folder = output_folder()?.join(&subject.date);
         if !self.tcp {
-            Native::measure(&srptgt, &date)?.keep()?;
+            let folder = folder.join("pure-path");
+            PurePath::measure(&build("bench")?, &folder, subject)?.keep()?;
+        }
+        if self.pure_path || self.instructions {
+            return Ok(());
+        }
+        let srptgt = build("srptgt")?;
+        if !self.tcp {
+            Native::measure(&srptgt, subject)?.keep()?;
         }
         let programs = Programs {
             srptgt,
             idle_sessions: build_example("initiator", "idle_sessions")?,
         };
-        let folder = output_folder()?.join(&date).join("iscsi");
-        Iscsi::measure(&programs, &folder, &date)?.keep()
+        Iscsi::measure(&programs, &folder.join("iscsi"), subject)?.keep()
     }
 
     /// Fills the folder that the guest works in.

@@ -16,9 +16,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::kept;
 use super::native::Machine;
-use super::results::commit;
+use super::{Subject, kept};
 use crate::repository;
 use client::Client;
 use idle::IdleSessions;
@@ -94,7 +93,7 @@ struct Sample {
 
 impl Iscsi {
     /// Measures the release build; raw files lie in `folder`.
-    pub(super) fn measure(programs: &Programs, folder: &Path, date: &str) -> Result<Self> {
+    pub(super) fn measure(programs: &Programs, folder: &Path, subject: &Subject) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let client = Client::find()?;
         let srptgt = Srptgt::start(&programs.srptgt, folder).context("starting srptgt")?;
@@ -110,8 +109,8 @@ impl Iscsi {
         }
         let calls = bench.count_calls(&client, folder)?;
         Ok(Self {
-            date: date.to_owned(),
-            commit: commit()?,
+            date: subject.date.clone(),
+            commit: subject.commit.clone(),
             machine: Machine::here()?,
             client: client.version,
             tgt: Tgt::version()?,

@@ -10,8 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::kept;
-use super::results::commit;
+use super::{Subject, kept};
 use crate::repository::{self, output_of};
 
 const ROUNDS: usize = 12;
@@ -93,7 +92,7 @@ struct Report {
 
 impl Native {
     /// Measures the release build `program`.
-    pub(super) fn measure(program: &Path, date: &str) -> Result<Self> {
+    pub(super) fn measure(program: &Path, subject: &Subject) -> Result<Self> {
         let mut jobs = Vec::new();
         for round in 1..=ROUNDS {
             let report = output_of(command(program)?).context("measuring over the soft fabric")?;
@@ -102,8 +101,8 @@ impl Native {
             better(&mut jobs, report.measured)?;
         }
         Ok(Self {
-            date: date.to_owned(),
-            commit: commit()?,
+            date: subject.date.clone(),
+            commit: subject.commit.clone(),
             machine: Machine::here()?,
             rounds: ROUNDS,
             jobs,

@@ -1,11 +1,14 @@
 //! User instructions per command of the pure path (crate `bench`), as callgrind counts them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
+
+use super::{Subject, kept};
+use crate::repository;
 
 /// Instructions of two runs are subtracted, so that the start of the program does not count.
 const COMMANDS: [u32; 2] = [1_000, 3_000];
@@ -37,9 +40,17 @@ const JOBS: [Job; 9] = [
 /// Name on the program's command line, title, and the instructions that are aimed at.
 type Job = (&'static str, &'static str, Option<u32>);
 
-/// What one command costs.
+/// All that was counted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PurePath {
+    pub(super) date: String,
+    pub(super) commit: String,
+    pub(super) commands: Vec<Counted>,
+}
+
+/// What one command costs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Counted {
     pub(super) title: String,
     /// Commands that arrive at a time.
     pub(super) depth: u32,
@@ -47,27 +58,53 @@ pub(super) struct PurePath {
     pub(super) aim: Option<u32>,
 }
 
-/// Counts all jobs with the release build `program`; callgrind's files are kept in `folder`.
-pub(super) fn measure(program: &Path, folder: &Path) -> Result<Vec<PurePath>> {
-    let mut results = Vec::new();
-    for (name, title, aim) in JOBS {
-        for depth in DEPTHS {
-            let [few, many] = COMMANDS;
-            let count = |commands| {
-                count(program, folder, name, commands, depth)
-                    .with_context(|| format!("counting instructions of {name} at depth {depth}"))
-            };
-            let instructions = count(many)?.abs_diff(count(few)?) as f64 / f64::from(many - few);
-            println!("bench: pure path, {title}, depth {depth}: {instructions:.0} instructions");
-            results.push(PurePath {
-                title: title.to_owned(),
-                depth,
-                instructions,
-                aim,
-            });
+impl PurePath {
+    /// Counts all jobs with the release build `program`; callgrind's files lie in `folder`.
+    pub(super) fn measure(program: &Path, folder: &Path, subject: &Subject) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut commands = Vec::new();
+        for job in JOBS {
+            for depth in DEPTHS {
+                commands.push(measure(program, folder, job, depth)?);
+            }
         }
+        Ok(Self {
+            date: subject.date.clone(),
+            commit: subject.commit.clone(),
+            commands,
+        })
     }
-    Ok(results)
+
+    /// The results that are kept, if there are any.
+    pub(super) fn kept() -> Result<Option<Self>> {
+        kept::read(&file())
+    }
+
+    /// Keeps these results.
+    pub(super) fn keep(&self) -> Result<()> {
+        kept::write(self, &file())
+    }
+}
+
+fn file() -> PathBuf {
+    repository::root().join("bench/results/pure_path.json")
+}
+
+fn measure(program: &Path, folder: &Path, job: Job, depth: u32) -> Result<Counted> {
+    let (name, title, aim) = job;
+    let [few, many] = COMMANDS;
+    let count = |commands| {
+        count(program, folder, name, commands, depth)
+            .with_context(|| format!("counting instructions of {name} at depth {depth}"))
+    };
+    let instructions = count(many)?.abs_diff(count(few)?) as f64 / f64::from(many - few);
+    println!("bench: pure path, {title}, depth {depth}: {instructions:.0} instructions");
+    Ok(Counted {
+        title: title.to_owned(),
+        depth,
+        instructions,
+        aim,
+    })
 }
 
 fn count(program: &Path, folder: &Path, job: &str, commands: u32, depth: u32) -> Result<u64> {
@@ -97,8 +134,22 @@ fn totals(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// One command.
+    pub(crate) fn sample() -> PurePath {
+        PurePath {
+            date: "2000-01-01T000000Z".to_owned(),
+            commit: "0123456".to_owned(),
+            commands: vec![Counted {
+                title: "SRP, 4 KiB READ".to_owned(),
+                depth: 32,
+                instructions: 812.3,
+                aim: Some(900),
+            }],
+        }
+    }
 
     #[test]
     fn the_totals_are_at_the_end_of_a_callgrind_file() {

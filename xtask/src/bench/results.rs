@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::Subject;
 use super::figures::{self, Measured};
 use super::jobs::{JOBS, Job, Transport};
 use super::kept;
-use super::pure_path::PurePath;
 use super::syscalls;
 use crate::repository;
 
@@ -23,7 +23,6 @@ pub(super) struct Results {
     pub(super) kernel: String,
     pub(super) qemu: String,
     pub(super) jobs: Vec<JobResult>,
-    pub(super) pure_path: Vec<PurePath>,
 }
 
 /// One row of the table.
@@ -123,7 +122,7 @@ impl Results {
     pub(super) fn read(
         folder: &Path,
         transports: &[Transport],
-        date: &str,
+        subject: &Subject,
         kernel: &str,
         qemu: String,
     ) -> Result<Self> {
@@ -134,12 +133,11 @@ impl Results {
             JOBS.iter().map(read)
         });
         Ok(Self {
-            date: date.to_owned(),
-            commit: commit()?,
+            date: subject.date.clone(),
+            commit: subject.commit.clone(),
             kernel: kernel.to_owned(),
             qemu,
             jobs: jobs.collect::<Result<_>>()?,
-            pure_path: Vec::new(),
         })
     }
 
@@ -163,16 +161,6 @@ impl Results {
 /// Where the results of the last whole run are.
 pub(super) fn latest() -> PathBuf {
     repository::root().join("bench/results/latest.json")
-}
-
-/// What was measured: the commit, with `-dirty` when files were changed.
-pub(super) fn commit() -> Result<String> {
-    let describe = ["describe", "--always", "--dirty", "--exclude=*"];
-    Ok(
-        repository::output_of(repository::command("git", &describe))?
-            .trim()
-            .to_owned(),
-    )
 }
 
 #[cfg(test)]
@@ -202,12 +190,6 @@ pub(super) mod tests {
                 row(&JOBS[0], Measured::PerIoUs(115.0)),
                 row(&JOBS[6], Measured::Failed(failure.to_owned())),
             ],
-            pure_path: vec![PurePath {
-                title: "4 KiB READ".to_owned(),
-                depth: 32,
-                instructions: 812.3,
-                aim: Some(900),
-            }],
         }
     }
 

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets::ASCII_MARKDOWN};
 
 use super::iscsi::{Beside, Compared, Figures, Iscsi};
 use super::native::{Native, NativeJob};
+use super::pure_path::PurePath;
 use super::results::{JobResult, Results};
 
 const HEADER: [&str; 7] = [
@@ -45,6 +46,7 @@ const ISCSI_HEADER: [&str; 10] = [
 /// The tables, and below each what the figures are and the reason for each one that is missing.
 pub(super) fn markdown(
     results: &Results,
+    pure: Option<&PurePath>,
     native: Option<&Native>,
     iscsi: Option<&Iscsi>,
 ) -> String {
@@ -58,7 +60,7 @@ pub(super) fn markdown(
         results.commit,
         results.date,
         failures(results),
-        pure_path(results),
+        pure.map(pure_path).unwrap_or_default(),
         native.map(soft_fabric).unwrap_or_default(),
         iscsi.map(beside_tgt).unwrap_or_default()
     )
@@ -75,16 +77,13 @@ fn aligned<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String
     table
 }
 
-fn pure_path(results: &Results) -> String {
-    if results.pure_path.is_empty() {
-        return String::new();
-    }
-    let rows = results.pure_path.iter().map(|path| {
-        let aim = path.aim.map_or("–".to_owned(), |aim| aim.to_string());
-        let instructions = format!("{:.0}", path.instructions);
+fn pure_path(pure: &PurePath) -> String {
+    let rows = pure.commands.iter().map(|command| {
+        let aim = command.aim.map_or("–".to_owned(), |aim| aim.to_string());
+        let instructions = format!("{:.0}", command.instructions);
         [
-            path.title.clone(),
-            path.depth.to_string(),
+            command.title.clone(),
+            command.depth.to_string(),
             instructions,
             aim,
         ]
@@ -92,8 +91,10 @@ fn pure_path(results: &Results) -> String {
     format!(
         "\n{}\n\n\
          The pure path: the transport's and SCSI code over a back end that does nothing, without system calls, counted by \
-         callgrind. No command allocates (a test).\n",
-        aligned(PURE_HEADER, rows)
+         callgrind. No command allocates (a test). srptgt: {}; {}.\n",
+        aligned(PURE_HEADER, rows),
+        pure.commit,
+        pure.date
     )
 }
 
@@ -254,11 +255,11 @@ fn failures(results: &Results) -> String {
 mod tests {
     use super::*;
     use crate::bench::results::tests::sample;
-    use crate::bench::{iscsi, native};
+    use crate::bench::{iscsi, native, pure_path};
 
     #[test]
     fn a_row_has_both_figures_their_ratio_and_the_aim() {
-        let text = markdown(&sample(), None, None);
+        let text = markdown(&sample(), None, None, None);
         let row = text.lines().find(|line| line.contains("depth 1 ")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(
@@ -277,15 +278,15 @@ mod tests {
 
     #[test]
     fn the_pure_path_has_a_table_of_its_own() {
-        let text = markdown(&sample(), None, None);
+        let text = markdown(&sample(), Some(&pure_path::tests::sample()), None, None);
         let row = text.lines().find(|line| line.contains("READ")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
-        assert_eq!(cells, ["4 KiB READ", "32", "812", "900"]);
+        assert_eq!(cells, ["SRP, 4 KiB READ", "32", "812", "900"]);
     }
 
     #[test]
     fn the_soft_fabric_has_a_table_when_it_was_measured() {
-        let text = markdown(&sample(), Some(&native::tests::sample()), None);
+        let text = markdown(&sample(), None, Some(&native::tests::sample()), None);
         let row = text.lines().find(|line| line.contains("20000")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let expected = [
@@ -300,12 +301,12 @@ mod tests {
         ];
         assert_eq!(cells, expected);
         assert!(text.contains(" 100 K IOPS |"), "{text}");
-        assert!(!markdown(&sample(), None, None).contains("soft fabric"));
+        assert!(!markdown(&sample(), None, None, None).contains("soft fabric"));
     }
 
     #[test]
     fn another_target_stands_beside_srptgt() {
-        let text = markdown(&sample(), None, Some(&iscsi::tests::kept()));
+        let text = markdown(&sample(), None, None, Some(&iscsi::tests::kept()));
         let row = text.lines().find(|line| line.contains("30.0 K")).unwrap();
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let expected = [
@@ -326,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_job_that_failed_says_so_and_why() {
-        let text = markdown(&sample(), None, None);
+        let text = markdown(&sample(), None, None, None);
         let row = text.lines().find(|line| line.contains("1 MiB")).unwrap();
         assert!(row.contains("failed"), "{row}");
         assert!(
