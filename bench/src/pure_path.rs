@@ -120,7 +120,6 @@ impl PurePath {
                     self.target.data_out_ready(task, buf);
                 }
                 ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
-                ChannelEvent::Recycle(buf) => drop(buf),
                 // None of them comes from the canned messages; a path that made one would answer no command.
                 ChannelEvent::TaskManagement(_)
                 | ChannelEvent::Close(_)
@@ -155,17 +154,22 @@ impl PurePath {
                 offset,
                 buf,
                 ..
-            } => self.channel.pull_data_out(exchange, task, offset, buf),
+            } => {
+                self.channel.pull_data_out(exchange, task, offset, buf);
+                self.handle_channel_events();
+            }
             Next::Done {
                 exchange, outcome, ..
-            } => self.channel.handle_outcome(exchange, outcome),
+            } => {
+                self.channel.handle_outcome(exchange, outcome);
+                self.handle_channel_events();
+            }
             // Nothing is ever aborted here.
             Next::StopDataOut { .. }
             | Next::Cancel(_)
             | Next::Aborted { .. }
             | Next::TaskManagementDone { .. } => {}
         }
-        self.handle_channel_events();
     }
 
     /// Drops what would be posted, as its completion would.

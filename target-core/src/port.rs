@@ -11,8 +11,8 @@ use crate::command::{Command, ExchangeId, Outcome, TaskManagement, TaskManagemen
 /// The driver polls `poll_event` until `None` after each `handle_*`, and `poll_transmit` until `None` at the
 /// end of its turn, so that everything for one queue pair leaves with one doorbell.
 pub trait Channel {
-    /// A received message, cut to the bytes that came; of a byte stream, a chunk of whatever size. The buffer comes
-    /// back by [`ChannelEvent::Recycle`] or as a command's immediate data.
+    /// A received message, cut to the bytes that came; of a byte stream, a chunk of whatever size. The buffer goes back
+    /// to its pool as soon as it was read, or becomes a command's immediate data.
     fn handle_recv(&mut self, message: Buf, now_ms: u64);
 
     /// Whether the channel can take what comes next. False while the channel of a byte stream has no buffer for it: the
@@ -85,8 +85,6 @@ pub enum ChannelEvent {
         /// Whose.
         task: TaskId,
     },
-    /// A receive buffer that is not needed any more.
-    Recycle(Buf),
     /// The channel has something that only its own transport can name, such as a question at login: the driver asks
     /// the concrete type.
     Transport,

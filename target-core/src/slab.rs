@@ -35,11 +35,16 @@ impl<T> Slab<T> {
         }
     }
 
-    #[inline]
     pub(crate) fn insert(&mut self, value: T) -> Handle {
+        self.insert_with(|| value)
+    }
+
+    /// Makes the value where it is going to be: cheaper than [`Slab::insert`] for a large one.
+    #[inline]
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce() -> T) -> Handle {
         let index = self.free.pop().unwrap_or_else(|| self.grow());
         let slot = &mut self.slots[index as usize];
-        slot.value = Some(value);
+        slot.value = Some(make());
         self.len += 1;
         Handle {
             index,
@@ -117,6 +122,7 @@ impl<T> Slab<T> {
         self.len
     }
 
+    #[cold]
     fn grow(&mut self) -> u32 {
         let index = self.slots.len();
         self.slots.push(Slot {

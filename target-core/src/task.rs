@@ -131,8 +131,8 @@ impl TaskTable {
 
     /// The caller has asked [`TaskTable::is_full`].
     #[inline]
-    pub(crate) fn insert(&mut self, task: Task) -> TaskId {
-        self.tasks.insert(task).into()
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce() -> Task) -> TaskId {
+        self.tasks.insert_with(make).into()
     }
 
     #[inline]

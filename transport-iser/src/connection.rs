@@ -129,6 +129,8 @@ pub struct Connection {
     settings: Arc<Settings>,
     /// For headers and short PDUs.
     messages: Pool,
+    /// The longest message in bytes that it has room for.
+    longest_message: usize,
     /// For unsolicited data, and for what no message buffer has room for.
     data: Pool,
     datamover: Datamover,
@@ -203,6 +205,7 @@ impl Connection {
         let login = Login::new(settings.limits.clone());
         Self {
             id,
+            longest_message: messages.largest(),
             messages,
             data,
             datamover,
@@ -286,17 +289,13 @@ impl Connection {
     }
 
     /// A buffer for a message; the data pool helps out for long ones.
+    #[inline(always)]
     fn take_message(&self, len: usize) -> Option<Buf> {
-        if len <= self.messages.largest() {
+        if len <= self.longest_message {
             self.messages.take(len)
         } else {
             self.data.take(len)
         }
-    }
-
-    #[inline]
-    fn recycle(&mut self, message: Buf) {
-        self.events.push_back(ChannelEvent::Recycle(message));
     }
 
     fn send_control(&mut self, control: Control, data: Vec<u8>) {
@@ -307,6 +306,7 @@ impl Connection {
         self.outbox.push_back(Outgoing::Control(control, data));
     }
 
+    #[inline(always)]
     fn end_exchange(&mut self, exchange: ExchangeId) -> Option<Ended> {
         let ended = self.exchanges.end(exchange)?;
         self.window.end(ended.immediate);
@@ -345,9 +345,7 @@ impl Connection {
         self.logout = None;
         self.current = Current::Ignored;
         self.outbox.retain(|outgoing| !outgoing.is_request());
-        while let Some(chunk) = self.backlog.pop_front() {
-            self.recycle(chunk);
-        }
+        self.backlog.clear();
         self.events.push_back(ChannelEvent::Close(reason));
     }
 }
@@ -356,7 +354,7 @@ impl Channel for Connection {
     fn handle_recv(&mut self, message: Buf, now_ms: u64) {
         self.timers.heard(now_ms);
         if self.closed {
-            return self.recycle(message);
+            return;
         }
         if self.is_tcp() {
             self.backlog.push_back(message);
@@ -478,8 +476,11 @@ impl Channel for Connection {
     }
 
     fn poll_event(&mut self) -> Option<ChannelEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
         let waits = !self.backlog.is_empty() || matches!(self.current, Current::Starved(_));
-        if waits && self.events.is_empty() && self.wants_input() {
+        if waits && self.wants_input() {
             self.drain_backlog();
         }
         self.events.pop_front()

@@ -117,11 +117,7 @@ impl Channel {
         !self.closed && self.credit.is_starved()
     }
 
-    #[inline]
-    fn recycle(&mut self, message: Buf) {
-        self.events.push_back(ChannelEvent::Recycle(message));
-    }
-
+    #[inline(always)]
     fn respond(&mut self, exchange: ExchangeId, message: Message) {
         let slot = self.exchanges.get_mut(exchange);
         let Some(slot) = slot.filter(|slot| slot.state == State::Executing) else {
@@ -131,6 +127,7 @@ impl Channel {
         self.outbox.push_back(Outgoing::Message(message));
     }
 
+    #[inline(always)]
     fn end_exchange(&mut self, exchange: ExchangeId) {
         if self.exchanges.end(exchange) {
             self.credit.end_exchange();
@@ -180,14 +177,12 @@ impl port::Channel for Channel {
     fn handle_recv(&mut self, message: Buf, now_ms: u64) {
         self.busy_at_ms = now_ms;
         if self.closed {
-            return self.recycle(message);
+            return;
         }
         if message.first() == Some(&Opcode::CMD.0) {
             return self.receive_command(message);
         }
-        let received = self.receive(&message);
-        self.recycle(message);
-        match received {
+        match self.receive(&message) {
             Ok(Received::Nothing) => {}
             Ok(Received::TaskManagement(request)) => {
                 let event = ChannelEvent::TaskManagement(request);

@@ -319,7 +319,6 @@ impl Fabric {
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
-                ChannelEvent::Recycle(_) => {}
                 ChannelEvent::Transport => panic!("SRP has no question of its own"),
                 ChannelEvent::Close(reason) => {
                     self.target_closes.push(reason);

@@ -161,8 +161,6 @@ impl Worker {
                 }
                 (ChannelEvent::DataOut { task, buf }, _) => self.target.data_out_ready(task, buf),
                 (ChannelEvent::DataOutLost { task }, _) => self.target.data_out_lost(task),
-                // Back to the pool, from where the receive queue is refilled.
-                (ChannelEvent::Recycle(buf), _) => drop(buf),
                 (ChannelEvent::Transport, _) => self.handle_login_events(number),
                 (ChannelEvent::Close(reason), _) => self.leave_connection(number, &reason),
             }

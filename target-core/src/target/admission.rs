@@ -108,7 +108,8 @@ impl Target {
         let is_enabled = row.always || set.enables(attribute, set.all());
         set.enter(attribute);
         self.arrivals += 1;
-        let id = self.tasks.insert(Task {
+        let arrival = self.arrivals;
+        let id = self.tasks.insert_with(|| Task {
             origin,
             tag: command.tag,
             lu,
@@ -116,7 +117,7 @@ impl Target {
             attribute,
             cdb: command.cdb,
             data_out: immediate(row, command.immediate.take(), origin.data_out_len),
-            arrival: self.arrivals,
+            arrival,
             state: State::Received,
             audience: Audience::Initiator,
         });

@@ -104,7 +104,7 @@ impl Target {
     }
 
     /// The task ends with an outcome.
-    #[inline]
+    #[inline(always)]
     pub(super) fn finish(&mut self, id: TaskId, ending: Ending) {
         if let Some((origin, row)) = self.remove(id) {
             self.answer(&origin, Some(row), ending);
@@ -131,7 +131,7 @@ impl Target {
     }
 
     /// The only place where commands are answered.
-    #[inline]
+    #[inline(always)]
     pub(super) fn answer(&mut self, origin: &Origin, row: Option<&'static Row>, ending: Ending) {
         self.totals.answered += 1;
         let nexus = self.nexuses.get_mut(origin.nexus.0);
@@ -151,7 +151,7 @@ impl Target {
     }
 
     /// The only place where tasks leave the table.
-    #[inline]
+    #[inline(always)]
     fn remove(&mut self, id: TaskId) -> Option<(Origin, &'static Row)> {
         let task = self.tasks.get(id)?;
         let (lu, left) = (task.lu, (task.origin, task.row));

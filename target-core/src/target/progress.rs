@@ -17,7 +17,7 @@ use crate::unit::Unit;
 
 impl Target {
     /// An enabled task begins: its CDB is checked, then what is left to do is begun.
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(id) else {
             return;
@@ -28,7 +28,7 @@ impl Target {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn work_of(&self, task: &Task) -> Result<Work, Refusal> {
         let Function::Operate(operate) = task.row.function else {
             return Ok(Work::Answer);
@@ -40,24 +40,37 @@ impl Target {
     }
 
     /// What is left to do is begun, or waited with until it can be.
-    #[inline]
+    #[inline(always)]
     pub(super) fn go_on(&mut self, id: TaskId, work: Work) {
-        match self.waits_for_orphan(id, work) {
-            true => self.wait_for_orphan(id, work),
-            false => self.get_buffer(id, work),
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
+        if self.waits_for_orphan(task, work) {
+            return self.wait_for_orphan(id, work);
         }
+        let buf = match self.buffer_len(task, work) {
+            0 => None,
+            len => match self.take_buffer(task.origin.nexus, len) {
+                Some(buf) => Some(buf),
+                None => return self.wait_for_buffer(id, work),
+            },
+        };
+        self.run(id, work, buf);
     }
 
     /// Whether an orphaned write to the same bytes is still in the back end.
     #[inline]
-    fn waits_for_orphan(&self, id: TaskId, work: Work) -> bool {
-        let unit = self
-            .tasks
-            .get(id)
-            .and_then(|task| self.units.get(task.lu.0));
-        let (Some(unit), Some(extent)) = (unit, work.extent()) else {
+    fn waits_for_orphan(&self, task: &Task, work: Work) -> bool {
+        let Some(unit) = self.units.get(task.lu.0) else {
             return false;
         };
+        !unit.orphans.is_empty()
+            && work
+                .extent()
+                .is_some_and(|extent| self.is_orphaned(unit, extent))
+    }
+
+    fn is_orphaned(&self, unit: &Unit, extent: Extent) -> bool {
         let mut orphans = self.tasks.in_unit.iter(&unit.orphans);
         orphans.any(|index| {
             let orphan = self.tasks.at(index);
@@ -76,23 +89,8 @@ impl Target {
         }
     }
 
-    #[inline]
-    fn get_buffer(&mut self, id: TaskId, work: Work) {
-        let Some(task) = self.tasks.get(id) else {
-            return;
-        };
-        let buf = match self.buffer_len(task, work) {
-            0 => None,
-            len => match self.take_buffer(task.origin.nexus, len) {
-                Some(buf) => Some(buf),
-                None => return self.wait_for_buffer(id, work),
-            },
-        };
-        self.run(id, work, buf);
-    }
-
     /// Who comes later does not go first, even when there is room for a small one.
-    #[inline]
+    #[inline(always)]
     fn take_buffer(&self, nexus: NexusId, len: usize) -> Option<Buf> {
         match self.waits_for_buffer() {
             true => None,
@@ -101,7 +99,7 @@ impl Target {
     }
 
     /// Where the buffers of a nexus come from. What it left behind when it was closed is nobody's.
-    #[inline]
+    #[inline(always)]
     fn share_of(&self, nexus: NexusId) -> &Pool {
         let nexus = self.nexuses.get(nexus.0);
         nexus.map_or(&self.data, |nexus| &nexus.data)
@@ -129,7 +127,8 @@ impl Target {
         let Some((id, work, nexus, len)) = self.next_for_buffer() else {
             return false;
         };
-        if self.waits_for_orphan(id, work) {
+        let task = self.tasks.get(id);
+        if task.is_some_and(|task| self.waits_for_orphan(task, work)) {
             self.tasks.leave_buffer_queue(id);
             self.wait_for_orphan(id, work);
             return true;
@@ -143,7 +142,7 @@ impl Target {
     }
 
     /// Bytes of buffer memory that the task needs.
-    #[inline]
+    #[inline(always)]
     fn buffer_len(&self, task: &Task, work: Work) -> usize {
         let (data_in, data_out) = (task.origin.data_in_len, task.origin.data_out_len);
         match work {
@@ -159,7 +158,7 @@ impl Target {
     }
 
     /// The task has the memory that it needs.
-    #[inline]
+    #[inline(always)]
     fn run(&mut self, id: TaskId, work: Work, buf: Option<Buf>) {
         match work {
             Work::Answer => self.run_answer(id, buf),
@@ -190,7 +189,7 @@ impl Target {
         Ok(self.page.ending(task.row, cdb, buf))
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_read(&mut self, id: TaskId, extent: Extent, buf: Option<Buf>) {
         let offset = extent.offset;
         match buf {
@@ -276,7 +275,7 @@ impl Target {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn execute(&mut self, id: TaskId, work: Work, operation: BlockOperation) {
         let Some(task) = self.tasks.get_mut(id) else {
             return;
@@ -342,9 +341,9 @@ impl Target {
                 self.leave_wait(id);
                 self.start(id);
             }
-            State::WaitingForOrphan(work) if !self.waits_for_orphan(id, work) => {
+            State::WaitingForOrphan(work) if !self.waits_for_orphan(task, work) => {
                 self.leave_wait(id);
-                self.get_buffer(id, work);
+                self.go_on(id, work);
             }
             _ => {}
         }
@@ -362,7 +361,7 @@ impl Target {
 }
 
 /// What the task's nexus sees behind the task's number; `None` when that is not the task's logical unit any more.
-#[inline]
+#[inline(always)]
 pub(super) fn view<'a>(
     units: &'a Slab<Unit>,
     nexus: &Nexus,

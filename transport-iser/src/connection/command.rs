@@ -147,6 +147,7 @@ impl Connection {
 
     /// Whether the request is to be taken: it is immediate, or its CmdSN is the next. What is taken but has no place in this
     /// session is rejected here.
+    #[inline(always)]
     pub(super) fn take_turn(
         &mut self,
         immediate: bool,
@@ -178,6 +179,7 @@ impl Connection {
     }
 
     /// Takes a place for a request that the core is going to have.
+    #[inline(always)]
     pub(super) fn begin_exchange(
         &mut self,
         immediate: bool,
@@ -284,6 +286,7 @@ impl Connection {
     }
 
     /// Queues the end of a command.
+    #[inline(always)]
     pub(super) fn respond(&mut self, exchange: ExchangeId, outcome: Outcome) {
         let slot = self.exchanges.get_mut(exchange);
         if let Some(slot) = slot.filter(|slot| slot.state == State::Executing) {

@@ -63,7 +63,6 @@ impl Connection {
                 self.fail(&error);
             }
             if self.closed || chunk.is_empty() {
-                self.recycle(chunk);
                 continue;
             }
             self.backlog.push_front(chunk);
@@ -97,6 +96,7 @@ impl Connection {
     }
 
     /// Begins the PDU whose headers the framer has. False when it has to wait for a buffer.
+    #[inline(always)]
     fn begin_from_stream(&mut self) -> Result<bool, ConnectionError> {
         let Datamover::Tcp(framer) = &self.datamover else {
             return Ok(false);
@@ -117,7 +117,6 @@ impl Connection {
     /// A message over iSER: one PDU.
     pub(super) fn receive_message(&mut self, message: Buf) {
         if self.queued_bytes >= super::MAX_QUEUED_BYTES {
-            self.recycle(message);
             return self.fail(&ConnectionError::Unread(self.queued_bytes));
         }
         if let Err(error) = self.take_message_pdu(message) {
@@ -126,23 +125,10 @@ impl Connection {
     }
 
     fn take_message_pdu(&mut self, message: Buf) -> Result<(), ConnectionError> {
-        let parsed = self.parse_message(&message);
-        let (head, data_begin) = match parsed {
-            Ok(Some(parsed)) => parsed,
-            Ok(None) => {
-                self.recycle(message);
-                return Ok(());
-            }
-            Err(error) => {
-                self.recycle(message);
-                return Err(error);
-            }
+        let Some((head, data_begin)) = self.parse_message(&message)? else {
+            return Ok(());
         };
-        let begun = self.begin_pdu(&head);
-        if begun.is_err() {
-            self.recycle(message);
-            return begun;
-        }
+        self.begin_pdu(&head)?;
         let data_len = head.data as usize;
         match &mut self.current {
             // The whole Data-Out Buffer is in the message: the message itself is the core's buffer.
@@ -155,7 +141,6 @@ impl Connection {
             _ => {
                 let data = message.get(data_begin..data_begin + data_len);
                 self.take_data(data.unwrap_or(&[]));
-                self.recycle(message);
             }
         }
         self.end_pdu()
@@ -253,6 +238,7 @@ impl Connection {
         }
     }
 
+    #[inline(always)]
     fn end_pdu(&mut self) -> Result<(), ConnectionError> {
         match std::mem::replace(&mut self.current, Current::Ignored) {
             Current::Ignored | Current::Starved(_) => Ok(()),

@@ -113,7 +113,7 @@ impl Framer {
         loop {
             match self.stage {
                 Stage::Bhs => {
-                    if !self.fill_header(BHS_BYTES, bytes) {
+                    if !self.fill_basic_header(bytes) {
                         return Ok(None);
                     }
                     let max_ahs = MAX_AHS_BYTES as u32;
@@ -144,7 +144,24 @@ impl Framer {
         BHS_BYTES + self.lengths.ahs as usize
     }
 
+    /// The basic header is nearly always here at once: then its length is known to the compiler.
+    #[inline]
+    fn fill_basic_header(&mut self, bytes: &mut &[u8]) -> bool {
+        let whole = bytes.split_first_chunk::<BHS_BYTES>();
+        let room = self.header.first_chunk_mut::<BHS_BYTES>();
+        let (Some((bhs, rest)), Some(room), 0) = (whole, room, self.have) else {
+            return self.fill_header(BHS_BYTES, bytes);
+        };
+        *room = *bhs;
+        *bytes = rest;
+        self.have = BHS_BYTES;
+        true
+    }
+
     fn fill_header(&mut self, end: usize, bytes: &mut &[u8]) -> bool {
+        if self.have >= end {
+            return true;
+        }
         let room = self.header.get_mut(self.have..end);
         self.have += fill(room, bytes);
         self.have >= end
@@ -184,7 +201,9 @@ impl Framer {
         let padding = padding(self.lengths.data) as usize;
         let has_digest = self.data_digest && self.lengths.data != 0;
         let end = padding + digest_bytes(has_digest);
-        self.have += fill(self.trailer.get_mut(self.have..end), bytes);
+        if self.have < end {
+            self.have += fill(self.trailer.get_mut(self.have..end), bytes);
+        }
         if self.have < end {
             return None;
         }

@@ -373,7 +373,6 @@ impl<'a> World<'a> {
             }
             ChannelEvent::DataOut { task, buf } => self.take_data_out(task, buf),
             ChannelEvent::DataOutLost { task } => self.take_loss(task),
-            ChannelEvent::Recycle(_) => {}
             ChannelEvent::Transport => panic!("the login is over"),
             ChannelEvent::Close(_) => {
                 assert!(!self.closed, "closed twice");

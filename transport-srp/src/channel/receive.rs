@@ -57,17 +57,11 @@ impl Channel {
     pub(super) fn receive_command(&mut self, mut message: Buf) {
         let (exchange, cmd) = match self.begin_command(&message) {
             Ok(begun) => begun,
-            Err(error) => {
-                self.recycle(message);
-                return self.fail(&error);
-            }
+            Err(error) => return self.fail(&error),
         };
         let (attribute, buffers) = match self.read_command(exchange, &cmd) {
             Ok(read) => read,
-            Err(error) => {
-                self.recycle(message);
-                return self.refuse(exchange, error);
-            }
+            Err(error) => return self.refuse(exchange, error),
         };
         let mut command = Command {
             channel: self.id,
@@ -80,14 +74,11 @@ impl Channel {
             data_out_len: buffers.data_out_len,
             immediate: None,
         };
-        match buffers.immediate {
-            None => self.recycle(message),
-            Some(range) => {
-                self.counters.immediate_writes += 1;
-                message.advance(range.start);
-                message.truncate(range.len());
-                command.immediate = Some(message);
-            }
+        if let Some(range) = buffers.immediate {
+            self.counters.immediate_writes += 1;
+            message.advance(range.start);
+            message.truncate(range.len());
+            command.immediate = Some(message);
         }
         self.arrive(exchange, ChannelEvent::Command(command), buffers.table);
     }
@@ -201,7 +192,7 @@ impl Channel {
     }
 
     /// Puts a request in its place behind those that wait for their table.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arrive(
         &mut self,
         exchange: ExchangeId,

@@ -364,7 +364,6 @@ impl<'a> World<'a> {
                 self.take_task(request.exchange, tag, false, 0, 0);
             }
             ChannelEvent::DataOut { task, buf } => self.take_data_out(task, &buf),
-            ChannelEvent::Recycle(_) => {}
             ChannelEvent::DataOutLost { .. } => panic!("an RDMA READ that fails ends the channel"),
             ChannelEvent::Transport => panic!("SRP has no question of its own"),
             ChannelEvent::Close(_) => {

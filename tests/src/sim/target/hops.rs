@@ -118,7 +118,6 @@ impl TargetSide {
                 }
                 ChannelEvent::DataOut { task, buf } => self.target.data_out_ready(task, buf),
                 ChannelEvent::DataOutLost { task } => self.target.data_out_lost(task),
-                ChannelEvent::Recycle(buf) => drop(buf),
                 ChannelEvent::Transport => self.handle_login_events(link, now_us),
                 ChannelEvent::Close(reason) => {
                     let is_refused = connection.member.is_none() && self.is_closed;

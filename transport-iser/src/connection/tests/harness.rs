@@ -225,12 +225,9 @@ impl Bed {
         self.receive(&bytes);
     }
 
-    /// What the driver hears, without the buffers that come back.
+    /// What the driver hears.
     pub(super) fn events(&mut self) -> Vec<ChannelEvent> {
-        let events = std::iter::from_fn(|| self.connection.poll_event());
-        events
-            .filter(|event| !matches!(event, ChannelEvent::Recycle(_)))
-            .collect()
+        std::iter::from_fn(|| self.connection.poll_event()).collect()
     }
 
     /// The one command that has come.

@@ -14,27 +14,40 @@ pub(super) struct Cut {
 }
 
 /// How many PDUs `len` bytes take.
-pub(super) fn count(len: usize, max_segment: u32, max_burst: u32) -> usize {
-    len.div_ceil(step(max_segment, max_burst) as usize)
+pub(super) fn count(len: u32, max_segment: u32, max_burst: u32) -> u32 {
+    match step(max_segment, max_burst) {
+        // Most reads are short, and a division takes its time.
+        step if len <= step => u32::from(len != 0),
+        step => len.div_ceil(step),
+    }
 }
 
 /// The PDUs of `len` bytes.
+#[inline]
 pub(super) fn cuts(len: u32, max_segment: u32, max_burst: u32) -> impl Iterator<Item = Cut> {
-    let step = step(max_segment, max_burst);
-    // Whole PDUs of a sequence.
-    let per_burst = (max_burst / step).max(1);
-    (0..len.div_ceil(step)).map(move |data_sn| {
-        let offset = data_sn * step;
+    let cut = move |data_sn, offset| Cut::at(data_sn, offset, len, max_segment, max_burst);
+    let first = (len != 0).then(|| cut(0, 0));
+    std::iter::successors(first, move |last| {
+        (!last.is_last).then(|| cut(last.data_sn + 1, last.offset + last.len))
+    })
+}
+
+impl Cut {
+    #[inline]
+    fn at(data_sn: u32, offset: u32, len: u32, max_segment: u32, max_burst: u32) -> Self {
+        let step = step(max_segment, max_burst);
+        // Whole PDUs of a sequence.
+        let per_burst = || (max_burst / step).max(1);
         let rest = len - offset;
         let is_last = rest <= step;
-        Cut {
+        Self {
             data_sn,
             offset,
             len: rest.min(step),
-            is_final: is_last || (data_sn + 1) % per_burst == 0,
+            is_final: is_last || (data_sn + 1).is_multiple_of(per_burst()),
             is_last,
         }
-    })
+    }
 }
 
 fn step(max_segment: u32, max_burst: u32) -> u32 {
@@ -66,7 +79,7 @@ mod tests {
         #[test]
         fn every_byte_goes_once_and_no_burst_is_too_long(len in 1u32..100_000, segment in 512u32..9000, burst in 512u32..20_000) {
             let cuts: Vec<_> = cuts(len, segment, burst).collect();
-            prop_assert_eq!(cuts.len(), count(len as usize, segment, burst));
+            prop_assert_eq!(cuts.len() as u32, count(len, segment, burst));
             let (mut next, mut in_burst) = (0, 0);
             for (at, cut) in cuts.iter().enumerate() {
                 prop_assert_eq!((cut.offset, cut.data_sn), (next, at as u32));

@@ -18,9 +18,9 @@ const BATCH_BYTES: usize = 2048;
 
 impl Connection {
     pub(in crate::connection) fn transmit_stream(&mut self) -> Option<Transmit<'_>> {
-        let needed = self.stream_bytes(self.outbox.front()?);
-        let batch = BATCH_BYTES.min(self.messages.largest());
-        let message = self.take_message(needed.max(batch))?;
+        let first = self.stream_bytes(self.outbox.front()?);
+        let batch = BATCH_BYTES.min(self.longest_message);
+        let message = self.take_message(first.max(batch))?;
         let mut pieces = std::mem::take(&mut self.pieces);
         let (header_digest, data_digest) = (self.agreed.header_digest, self.agreed.data_digest);
         let mut writer = Writer::new(message, &mut pieces, header_digest, data_digest);
@@ -31,13 +31,13 @@ impl Connection {
         ) {
             writer.without_digests();
         }
-        let mut data = None;
-        while data.is_none() {
-            let next = self.outbox.front().map(|next| self.stream_bytes(next));
-            if next.is_none_or(|needed| needed > writer.room()) {
+        let (mut data, mut next) = (None, Some(first));
+        while next.is_some_and(|needed| needed <= writer.room()) {
+            data = self.write_next(&mut writer);
+            if data.is_some() {
                 break;
             }
-            data = self.write_next(&mut writer);
+            next = self.outbox.front().map(|next| self.stream_bytes(next));
         }
         let is_empty = writer.is_empty();
         let message = writer.finish();
@@ -56,9 +56,10 @@ impl Connection {
     fn stream_bytes(&self, next: &Outgoing) -> usize {
         match next {
             Outgoing::Response { outcome, .. } => {
-                let len = outcome.data_in.as_ref().map_or(0, |data| data.len());
+                let len = outcome.data_in.as_ref().map_or(0, |data| data.len() as u32);
                 let (segment, burst) = self.data_in_limits();
-                data_in::count(len, segment, burst) * pdu_bytes(3) + pdu_bytes(SENSE_SEGMENT_BYTES)
+                let pdus = data_in::count(len, segment, burst) as usize;
+                pdus * pdu_bytes(3) + pdu_bytes(SENSE_SEGMENT_BYTES)
             }
             Outgoing::R2t { .. } | Outgoing::Pull { .. } => pdu_bytes(0),
             Outgoing::Control(_, data) => pdu_bytes(data.len()),
@@ -114,7 +115,7 @@ impl Connection {
         let mut data_in_pdus = 0;
         if let Some(bytes) = &data {
             let (segment, burst) = self.data_in_limits();
-            data_in_pdus = data_in::count(bytes.len(), segment, burst) as u32;
+            data_in_pdus = data_in::count(bytes.len() as u32, segment, burst);
             self.counters.data_in_pdus += u64::from(data_in_pdus);
             // With GOOD, the status goes with the last data (RFC 7143 11.7.3); a second residual has no place there.
             let is_plain = outcome.status == Status::GOOD && outcome.sense.is_none();
