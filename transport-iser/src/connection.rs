@@ -275,7 +275,7 @@ impl Connection {
             + self.events.capacity() * size_of::<ChannelEvent>()
             + self.login_events.capacity() * size_of::<LoginEvent>()
             + self.outbox.capacity() * size_of::<Outgoing>()
-            + self.queued_bytes
+            + self.outbox.iter().map(Outgoing::heap_bytes).sum::<usize>()
             + self.pieces.capacity() * size_of::<Piece>()
             + self.segments.capacity() * size_of::<RemoteSegment>()
     }

@@ -37,6 +37,14 @@ impl Outgoing {
         }
     }
 
+    /// Memory in bytes that it holds on the heap, besides itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        match self {
+            Outgoing::Control(_, data) => data.capacity(),
+            Outgoing::Response { .. } | Outgoing::R2t { .. } | Outgoing::Pull { .. } => 0,
+        }
+    }
+
     pub(super) fn is_pull_of(&self, id: ExchangeId) -> bool {
         matches!(self, Outgoing::Pull { exchange, .. } if *exchange == id)
     }

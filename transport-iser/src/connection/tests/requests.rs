@@ -60,6 +60,27 @@ fn pings_that_nobody_takes_the_answers_of_stop_the_stream() {
 }
 
 #[test]
+fn what_waits_to_be_sent_is_counted_once() {
+    const SEGMENT: usize = 4096;
+    let mut bed = Bed::iser(|negotiated| negotiated.max_xmit_data_segment_length = 8192);
+    let pdu = NopOut {
+        immediate: true,
+        initiator_task_tag: 9,
+        target_transfer_tag: RESERVED_TAG,
+        ..NopOut::default()
+    };
+    let mut ask = |count| {
+        for _ in 0..count {
+            bed.send_iser(None, None, &pdu.encode(SEGMENT as u32), &[3; SEGMENT]);
+        }
+        bed.connection.heap_bytes()
+    };
+    // The queue has grown for the first ones: what is left to count are the segments.
+    let before = ask(5);
+    assert_eq!(ask(3), before + 3 * SEGMENT);
+}
+
+#[test]
 fn a_ping_of_the_target_asks_for_an_answer_and_takes_no_stat_sn() {
     let mut bed = Bed::tcp(|_| ());
     let at = bed.connection.poll_timeout().expect("a deadline");
