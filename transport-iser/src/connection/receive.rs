@@ -159,7 +159,11 @@ impl Connection {
         };
         self.last_bhs = *bhs;
         let max_data = self.agreed.max_recv_data_segment_length;
-        let lengths = Lengths::parse(bhs, MAX_AHS_BYTES as u32, max_data)?;
+        let mut lengths = Lengths::parse(bhs, MAX_AHS_BYTES as u32, max_data)?;
+        if header.write.is_some() && rest.len() == lengths.ahs as usize {
+            // libiscsi before 1.20 announces immediate data that it does not send: all data are where the STag says.
+            lengths.data = 0;
+        }
         let (ahs, data) = (lengths.ahs as usize, lengths.data as usize);
         if rest.len() < ahs + data {
             let (needed, received) = (ahs + data, rest.len());

@@ -210,6 +210,29 @@ fn a_hello_is_tolerated_and_a_cut_message_is_not() {
 }
 
 #[test]
+fn immediate_data_that_are_announced_and_not_sent_are_where_the_stag_says() {
+    let mut bed = Bed::iser(|_| ());
+    let pdu = write(FIRST, 1, 8192, true);
+    bed.send_iser(WRITE, None, &pdu.encode(4096), &[]);
+    let command = bed.command();
+    assert!(command.immediate.is_none());
+    let buf = bed.data.take(8192).expect("room");
+    bed.connection.pull_data_out(command.exchange, TASK, 0, buf);
+    let Some(Posted::Pull { segments, .. }) = bed.posted().pop() else {
+        panic!("a pull expected");
+    };
+    let whole = RemoteSegment {
+        address: 0x20_0000,
+        key: 0x22,
+        length: 8192,
+    };
+    assert_eq!(segments, [whole]);
+    let mut bed = Bed::iser(|_| ());
+    bed.send_iser(None, None, &pdu.encode(4096), &[]);
+    assert!(format!("{:?}", bed.close_reason()).contains("0 bytes came"));
+}
+
+#[test]
 fn who_asks_and_takes_no_answers_is_given_up() {
     let mut bed = Bed::iser(|negotiated| negotiated.max_xmit_data_segment_length = 8192);
     let pdu = NopOut {
