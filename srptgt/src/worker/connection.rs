@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use target_core::command::{ChannelId, ExchangeId};
+use target_core::port::CloseReason;
 use target_core::target::NexusId;
 
 use crate::access::{Admitted, LoginIdentity};
@@ -12,6 +13,9 @@ use super::machine::Machine;
 
 /// How long a goodbye may take before the connection is cut.
 pub(super) const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long an initiator that has logged out over RDMA may take to disconnect. Most do at once, so it may be long.
+pub(super) const PARTING: Duration = Duration::from_secs(30);
 
 /// How long the NIC may take to give back what it holds before the queue pair is destroyed under it.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
@@ -28,6 +32,11 @@ pub(super) enum Phase {
     Live,
     /// The channel is over; its last messages are on their way until then.
     Leaving {
+        /// When patience ends.
+        until: Duration,
+    },
+    /// The initiator has logged out, and is the one to disconnect.
+    Parting {
         /// When patience ends.
         until: Duration,
     },
@@ -120,6 +129,15 @@ impl Connection {
     /// True while the login is not over.
     pub(super) fn is_logging_in(&self) -> bool {
         matches!(self.progress, Progress::LoggingIn(_))
+    }
+
+    /// Whether the initiator is the one to disconnect, when the channel is over for this reason. After a logout either end may
+    /// be the first (RFC 7143 8.1.2). Over RDMA it is not this one: the end of the connection is an event for a process
+    /// that may have freed what its handler needs, as libiscsi 1.19 has by then.
+    pub(super) fn is_left_by_peer(&self, reason: &CloseReason) -> bool {
+        *reason == CloseReason::PeerLogout
+            && matches!(self.link, Link::Rdma(_))
+            && matches!(self.machine, Machine::Iscsi(_))
     }
 
     /// What the core calls it.

@@ -243,7 +243,9 @@ impl Connections {
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let deadline = |&number: &u32| match self.slab.get(number)?.phase {
             Phase::Live | Phase::Silent => None,
-            Phase::Leaving { until } | Phase::Draining { until } => Some(until),
+            Phase::Leaving { until } | Phase::Parting { until } | Phase::Draining { until } => {
+                Some(until)
+            }
         };
         self.ending.iter().filter_map(deadline).min()
     }

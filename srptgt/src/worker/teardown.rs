@@ -11,8 +11,9 @@ use crate::worker_link::Event;
 
 use super::Worker;
 use super::clock::millis;
-use super::connection::{Connection, DRAIN, GOODBYE, LOOK, Member, Phase};
+use super::connection::{Connection, DRAIN, GOODBYE, LOOK, Member, PARTING, Phase};
 use super::link::{Link, RdmaLink};
+use super::machine::Machine;
 
 impl Worker {
     /// The channel is over. Its goodbye is still sent; then the connection is cut.
@@ -27,11 +28,17 @@ impl Worker {
                 }
             }
         }
-        let until = self.now + GOODBYE;
         if let Some(connection) = self.connections.get_mut(number)
             && connection.phase == Phase::Live
         {
-            connection.phase = Phase::Leaving { until };
+            connection.phase = match connection.is_left_by_peer(reason) {
+                true => Phase::Parting {
+                    until: self.now + PARTING,
+                },
+                false => Phase::Leaving {
+                    until: self.now + GOODBYE,
+                },
+            };
             self.forget(number);
             self.connections.mark_ending(number);
         }
@@ -211,6 +218,12 @@ impl Worker {
                 Phase::Leaving { until } => {
                     if self.is_sent(number) || self.now >= until {
                         self.end_connection(number, "goodbye said");
+                    }
+                }
+                Phase::Parting { until } => {
+                    let is_over = self.requests.is_draining() && self.is_sent(number);
+                    if self.now >= until || is_over {
+                        self.end_connection(number, "the initiator has not disconnected");
                     }
                 }
                 Phase::Silent => {}
