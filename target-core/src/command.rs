@@ -173,6 +173,12 @@ pub enum TaskManagementFunction {
     ClearTaskSet,
     /// LOGICAL UNIT RESET.
     LogicalUnitReset,
+    /// TARGET WARM RESET (RFC 7143 11.5.1), which is SAM-2's TARGET RESET: a reset of every logical unit that this nexus
+    /// has. Its LUN field says nothing.
+    TargetWarmReset,
+    /// TARGET COLD RESET (RFC 7143 11.5.1): the same as a power on, after which no session of this transport is left. Only for
+    /// a nexus that has every logical unit that any of those sessions has.
+    TargetColdReset,
     /// CLEAR ACA; there never is one (NORMACA = 0), so it has nothing to do.
     ClearAca,
     /// A code that the transport knows to be none of these.
@@ -201,4 +207,6 @@ pub enum TaskManagementResponse {
     FunctionRejected,
     /// INCORRECT LOGICAL UNIT NUMBER.
     IncorrectLogicalUnitNumber,
+    /// Function authorization failed (RFC 7143 11.6.1): it would end what is not this nexus's to end.
+    FunctionAuthorizationFailed,
 }

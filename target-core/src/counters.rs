@@ -54,6 +54,8 @@ pub struct Totals {
     pub clear_task_set: u64,
     /// LOGICAL UNIT RESET requests.
     pub logical_unit_reset: u64,
+    /// TARGET WARM RESET and TARGET COLD RESET requests.
+    pub target_reset: u64,
     /// CLEAR ACA requests.
     pub clear_aca: u64,
     /// Task management requests with a function that is not supported.

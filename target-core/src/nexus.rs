@@ -83,6 +83,11 @@ impl Nexus {
         self.mappings.iter().any(|mapping| mapping.entry.lu == lu)
     }
 
+    /// Every logical unit that it has; one may come twice.
+    pub(crate) fn units(&self) -> impl Iterator<Item = LuId> {
+        self.mappings.iter().map(|mapping| mapping.entry.lu)
+    }
+
     #[inline]
     pub(crate) fn mapping(&self, number: u8) -> Option<&Mapping> {
         self.mappings.get(self.position(number)?)

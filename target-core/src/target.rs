@@ -101,6 +101,8 @@ pub enum Next {
         exchange: ExchangeId,
         /// What the initiator is told.
         response: TaskManagementResponse,
+        /// Once it is told, every session of its transport ends (TARGET COLD RESET).
+        ends_sessions: bool,
     },
 }
 

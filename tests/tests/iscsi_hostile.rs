@@ -103,10 +103,22 @@ fn what_is_wrong_in_a_request_costs_that_request_only() {
         };
         peer.send(&stray.encode(512), &[0; 512]);
         peer.assert_alive("data of no command are ignored");
-        for function in [0, 6, 7, 13, 0x7f] {
+        let (warm, cold) = (
+            TaskManagementCode::TARGET_WARM_RESET,
+            TaskManagementCode::TARGET_COLD_RESET,
+        );
+        // It resets what it has, which does not concern the honest session's LUN, and may not end that session.
+        let not_there = TaskManagementResult::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED;
+        for (function, expected) in [
+            (TaskManagementCode(0), not_there),
+            (warm, TaskManagementResult::FUNCTION_COMPLETE),
+            (cold, TaskManagementResult::FUNCTION_AUTHORIZATION_FAILED),
+            (TaskManagementCode(13), not_there),
+            (TaskManagementCode(0x7f), not_there),
+        ] {
             let request = TaskManagementRequest {
                 immediate: true,
-                function: TaskManagementCode(function),
+                function,
                 lun: LUN,
                 initiator_task_tag: 77,
                 referenced_task_tag: RESERVED_TAG,
@@ -116,11 +128,7 @@ fn what_is_wrong_in_a_request_costs_that_request_only() {
             peer.send(&request.encode(0), &[]);
             let (bhs, _) = peer.pdu("task management");
             let response = TaskManagementResponse::parse(&bhs).expect("an answer");
-            assert_eq!(
-                response.response,
-                TaskManagementResult::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED,
-                "function {function}"
-            );
+            assert_eq!(response.response, expected, "{function:?}");
         }
         let logout = LogoutRequest {
             immediate: true,

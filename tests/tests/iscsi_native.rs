@@ -263,6 +263,7 @@ fn task_management_is_answered() {
             for code in [
                 TaskManagementCode::ABORT_TASK_SET,
                 TaskManagementCode::LOGICAL_UNIT_RESET,
+                TaskManagementCode::TARGET_WARM_RESET,
             ] {
                 let result = session.task_management(TaskFunction::Of(code, LUN));
                 let result = result.expect("an answer");
@@ -271,6 +272,34 @@ fn task_management_is_answered() {
             session.await_ready(LUN).expect("ready after a reset");
             session.ping(b"are you there?").expect("a ping");
             session.logout();
+        }
+        target.wait_until_empty();
+    });
+}
+
+#[test]
+fn a_cold_reset_ends_everybodys_session_and_all_may_come_again() {
+    natively(|bed| {
+        let target = Target::serving(bed);
+        for datamover in BOTH {
+            let other = match datamover {
+                Datamover::Tcp => Datamover::Iser,
+                Datamover::Iser => Datamover::Tcp,
+            };
+            let mut bystander = target.options(other);
+            bystander.login.identity.isid[5] = 2;
+            let mut sessions = [
+                target.log_in(&target.options(datamover)),
+                target.log_in(&bystander),
+            ];
+            let reset = TaskFunction::Of(TaskManagementCode::TARGET_COLD_RESET, LUN);
+            let result = sessions[0].task_management(reset).expect("an answer");
+            assert_eq!(result, TaskManagementResult::FUNCTION_COMPLETE);
+            for session in &mut sessions {
+                assert_ended(session, |reason| *reason == CloseReason::Dropped);
+            }
+            target.wait_until_empty();
+            target.log_in(&target.options(datamover)).logout();
         }
         target.wait_until_empty();
     });

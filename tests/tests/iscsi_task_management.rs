@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
 use tests::command::{run, start};
 use tests::deadline::until_true;
 use tests::fio::Fio;
@@ -35,7 +36,8 @@ fn resets(transport: Transport) {
         .with("iodepth", 16)
         .with("loops", 4);
     let mut load = job.with("size", "32m").start();
-    // The target has no TARGET WARM RESET (RFC 7143 11.5.1 leaves that open): the kernel then makes the session anew.
+    let listed = target.json::<Vec<Value>>("session list");
+    // The kernel makes the session anew when the target refuses the TARGET WARM RESET that `--target` is.
     for reset in ["--device", "--target", "--device"] {
         run(&format!("sg_reset {reset} {}", disk.path()));
         thread::sleep(Duration::from_millis(200));
@@ -46,8 +48,17 @@ fn resets(transport: Transport) {
     );
     load.finish();
     let counters = target.counters();
-    assert!(counters.task_management >= 2, "{counters:?}");
+    assert!(counters.task_management >= 3, "{counters:?}");
     target.wait_until_idle();
+    let sessions = |list: &[Value]| -> Vec<Value> {
+        list.iter().map(|session| session["id"].clone()).collect()
+    };
+    let still = target.json::<Vec<Value>>("session list");
+    assert_eq!(
+        sessions(&still),
+        sessions(&listed),
+        "a session was made anew"
+    );
     assert_eq!(session.state().as_deref(), Some("LOGGED_IN"));
     session.log_out();
 }

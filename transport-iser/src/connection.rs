@@ -458,6 +458,9 @@ impl Channel for Connection {
             TaskManagementResponse::IncorrectLogicalUnitNumber => {
                 TaskManagementResult::LUN_DOES_NOT_EXIST
             }
+            TaskManagementResponse::FunctionAuthorizationFailed => {
+                TaskManagementResult::FUNCTION_AUTHORIZATION_FAILED
+            }
         };
         self.answer_task_management(tag, result);
         self.end_exchange(exchange);

@@ -296,6 +296,7 @@ impl Fabric {
                     channel,
                     exchange,
                     response,
+                    ..
                 } => self
                     .channel(channel)
                     .handle_task_management(exchange, response),

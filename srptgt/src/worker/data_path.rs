@@ -226,12 +226,16 @@ impl Worker {
                 channel,
                 exchange,
                 response,
+                ends_sessions,
             } => {
                 if let Some(connection) = self.connections.get_mut(channel.0) {
                     connection
                         .machine
                         .handle_task_management(exchange, response);
                     self.handle_channel_events(channel.0);
+                }
+                if ends_sessions {
+                    self.leave_iscsi();
                 }
             }
         }

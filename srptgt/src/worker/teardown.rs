@@ -165,6 +165,18 @@ impl Worker {
         }
     }
 
+    /// Says goodbye on all connections of iSCSI, whosever they are: a TARGET COLD RESET is like a power on (RFC 7143 11.5.1).
+    pub(super) fn leave_iscsi(&mut self) {
+        info!("an initiator has reset the target: every iSCSI session ends");
+        for number in self.connections.numbers() {
+            let connection = self.connections.get(number);
+            if connection.is_some_and(|connection| matches!(connection.machine, Machine::Iscsi(_)))
+            {
+                self.leave(number);
+            }
+        }
+    }
+
     /// Says goodbye on a connection.
     pub(super) fn leave(&mut self, number: u32) {
         if let Some(connection) = self.connections.get_mut(number) {

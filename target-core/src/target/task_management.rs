@@ -1,11 +1,13 @@
 //! Task management (SAM-5 clause 7): tasks are told to stop, and the answer waits until they have.
 
+use std::mem::discriminant;
+
 use crate::backend::TaskId;
 use crate::command::{
     ChannelId, ExchangeId, TaskManagement, TaskManagementFunction as Function,
     TaskManagementResponse as Response,
 };
-use crate::nexus::{LuId, NexusId};
+use crate::nexus::{LuId, Nexus, NexusId};
 use crate::request::Addressed;
 use crate::target::admission::Route;
 use crate::target::{Next, Target};
@@ -13,9 +15,9 @@ use crate::task::{Audience, State, Task};
 use crate::unit_attention::UnitAttention;
 
 /// Which tasks a request is about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Scope {
-    lu: LuId,
+    units: Vec<LuId>,
     /// Of one nexus, or of all.
     nexus: Option<NexusId>,
     /// With this tag, or all.
@@ -26,19 +28,27 @@ struct Scope {
 
 impl Scope {
     fn covers(&self, task: &Task) -> bool {
-        task.lu == self.lu
-            && task.arrival <= self.arrival
+        task.arrival <= self.arrival
+            && self.units.contains(&task.lu)
             && self.nexus.is_none_or(|nexus| nexus == task.origin.nexus)
             && self.tag.is_none_or(|tag| tag == task.tag)
     }
 }
 
-/// A request that waits for tasks to stop.
-#[derive(Debug)]
-pub(super) struct Pending {
+/// Who is told when a request has ended.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
     nexus: NexusId,
     channel: ChannelId,
     exchange: ExchangeId,
+    /// It asked for a TARGET COLD RESET.
+    ends_sessions: bool,
+}
+
+/// A request that waits for tasks to stop.
+#[derive(Debug)]
+pub(super) struct Pending {
+    asker: Asker,
     scope: Scope,
     /// How many have not stopped yet.
     tasks: usize,
@@ -46,7 +56,8 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn is_from(&self, nexus: NexusId, channel: Option<ChannelId>) -> bool {
-        self.nexus == nexus && channel.is_none_or(|channel| channel == self.channel)
+        let asker = self.asker;
+        asker.nexus == nexus && channel.is_none_or(|channel| channel == asker.channel)
     }
 }
 
@@ -58,24 +69,32 @@ impl Target {
         let Some(known) = self.nexuses.get(nexus.0) else {
             return;
         };
-        let answer = match Route::find(known, request.lun) {
-            Route::Unit { lu, .. } => self.manage(nexus, lu, &request),
-            // It never has a task that waits.
-            Route::Elsewhere(Addressed::ReportLunsWellKnown) => Some(Response::FunctionComplete),
-            Route::Elsewhere(_) => Some(Response::IncorrectLogicalUnitNumber),
+        let asker = Asker {
+            nexus,
+            channel: request.channel,
+            exchange: request.exchange,
+            ends_sessions: request.function == Function::TargetColdReset,
+        };
+        let answer = match units_of(known, &request) {
+            Ok(units) => self.manage(asker, units, request.function),
+            Err(response) => Some(response),
         };
         if let Some(response) = answer {
-            self.respond(nexus, request.channel, request.exchange, response);
+            self.respond(asker, response);
         }
         self.settle();
     }
 
     /// `None` when tasks have to stop first.
-    fn manage(&mut self, nexus: NexusId, lu: LuId, request: &TaskManagement) -> Option<Response> {
-        let (nexus_only, tag) = match request.function {
-            Function::AbortTask { tag } => (Some(nexus), Some(tag)),
-            Function::AbortTaskSet => (Some(nexus), None),
-            Function::ClearTaskSet | Function::LogicalUnitReset => (None, None),
+    fn manage(&mut self, asker: Asker, units: Vec<LuId>, function: Function) -> Option<Response> {
+        let (nexus, tag) = match function {
+            Function::AbortTask { tag } => (Some(asker.nexus), Some(tag)),
+            Function::AbortTaskSet => (Some(asker.nexus), None),
+            Function::ClearTaskSet | Function::LogicalUnitReset | Function::TargetWarmReset => {
+                (None, None)
+            }
+            Function::TargetColdReset if self.has_all_of_its_transport(asker.nexus) => (None, None),
+            Function::TargetColdReset => return Some(Response::FunctionAuthorizationFailed),
             Function::ClearAca => return Some(Response::FunctionComplete),
             Function::Unknown(_) => return Some(Response::FunctionRejected),
         };
@@ -83,13 +102,15 @@ impl Target {
             return Some(Response::FunctionRejected);
         }
         let scope = Scope {
-            lu,
-            nexus: nexus_only,
+            units,
+            nexus,
             tag,
             arrival: self.arrivals,
         };
         let covered = self.covered(&scope);
-        self.establish_attentions(nexus, lu, request.function, &covered);
+        for &lu in &scope.units {
+            self.establish_attentions(asker.nexus, lu, function, &covered);
+        }
         for &id in &covered {
             self.abort(id);
         }
@@ -99,23 +120,34 @@ impl Target {
             return Some(Response::FunctionComplete);
         }
         self.pending.push(Pending {
-            nexus,
-            channel: request.channel,
-            exchange: request.exchange,
+            asker,
             scope,
             tasks,
         });
         None
     }
 
+    /// Whether the nexus has every logical unit that any nexus of its transport has: then it may end whatever there is on
+    /// them one by one, and nobody loses by a TARGET COLD RESET what it could not take away anyhow.
+    fn has_all_of_its_transport(&self, nexus: NexusId) -> bool {
+        let Some(known) = self.nexuses.get(nexus.0) else {
+            return false;
+        };
+        let transport = discriminant(&known.id);
+        let others = self.nexuses.iter().map(|(_, other)| other);
+        others
+            .filter(|other| discriminant(&other.id) == transport)
+            .all(|other| other.units().all(|lu| known.maps(lu)))
+    }
+
     /// Orphans too: what a reset came after must not change the medium later.
     fn covered(&self, scope: &Scope) -> Vec<TaskId> {
-        let Some(unit) = self.units.get(scope.lu.0) else {
-            return Vec::new();
-        };
-        let tasks = self.tasks.in_unit.iter(&unit.task_set.tasks);
+        let units = scope.units.iter().filter_map(|lu| self.units.get(lu.0));
+        let tasks = units.flat_map(|unit| {
+            let tasks = self.tasks.in_unit.iter(&unit.task_set.tasks);
+            tasks.chain(self.tasks.in_unit.iter(&unit.orphans))
+        });
         tasks
-            .chain(self.tasks.in_unit.iter(&unit.orphans))
             .filter_map(|index| self.tasks.at(index))
             .filter(|(_, task)| scope.covers(task))
             .map(|(id, _)| id)
@@ -140,15 +172,21 @@ impl Target {
                     }
                 }
             }
-            Function::LogicalUnitReset => {
-                for (_, nexus) in self.nexuses.iter_mut() {
-                    nexus.establish(lu, UnitAttention::BusDeviceReset);
-                }
-                if let Some(unit) = self.units.get(lu.0) {
-                    unit.lu.reservation.clear();
-                }
+            Function::LogicalUnitReset | Function::TargetWarmReset => {
+                self.reset(lu, UnitAttention::BusDeviceReset);
             }
+            Function::TargetColdReset => self.reset(lu, UnitAttention::PowerOnOrReset),
             _ => {}
+        }
+    }
+
+    /// The logical unit reset condition (SAM-5 6.3.3), but for the tasks.
+    fn reset(&mut self, lu: LuId, attention: UnitAttention) {
+        for (_, nexus) in self.nexuses.iter_mut() {
+            nexus.establish(lu, attention);
+        }
+        if let Some(unit) = self.units.get(lu.0) {
+            unit.lu.reservation.clear();
         }
     }
 
@@ -191,29 +229,19 @@ impl Target {
     /// Answers the requests that have nothing to wait for any more.
     pub(super) fn answer_requests(&mut self) {
         while let Some(done) = self.pending.iter().position(|pending| pending.tasks == 0) {
-            let Pending {
-                nexus,
-                channel,
-                exchange,
-                ..
-            } = self.pending.remove(done);
-            self.respond(nexus, channel, exchange, Response::FunctionComplete);
+            let asker = self.pending.remove(done).asker;
+            self.respond(asker, Response::FunctionComplete);
         }
     }
 
-    fn respond(
-        &mut self,
-        nexus: NexusId,
-        channel: ChannelId,
-        exchange: ExchangeId,
-        response: Response,
-    ) {
+    fn respond(&mut self, asker: Asker, response: Response) {
         self.push(
-            nexus,
+            asker.nexus,
             Next::TaskManagementDone {
-                channel,
-                exchange,
+                channel: asker.channel,
+                exchange: asker.exchange,
                 response,
+                ends_sessions: asker.ends_sessions && response == Response::FunctionComplete,
             },
         );
     }
@@ -225,9 +253,29 @@ impl Target {
             Function::AbortTaskSet => &mut totals.abort_task_set,
             Function::ClearTaskSet => &mut totals.clear_task_set,
             Function::LogicalUnitReset => &mut totals.logical_unit_reset,
+            Function::TargetWarmReset | Function::TargetColdReset => &mut totals.target_reset,
             Function::ClearAca => &mut totals.clear_aca,
             Function::Unknown(_) => &mut totals.task_management_rejected,
         };
         *count += 1;
+    }
+}
+
+/// The logical units that a request is about, or its answer when there are none.
+fn units_of(nexus: &Nexus, request: &TaskManagement) -> Result<Vec<LuId>, Response> {
+    if let Function::TargetWarmReset | Function::TargetColdReset = request.function {
+        let mut units = Vec::new();
+        for lu in nexus.units() {
+            if !units.contains(&lu) {
+                units.push(lu);
+            }
+        }
+        return Ok(units);
+    }
+    match Route::find(nexus, request.lun) {
+        Route::Unit { lu, .. } => Ok(vec![lu]),
+        // It never has a task that waits.
+        Route::Elsewhere(Addressed::ReportLunsWellKnown) => Err(Response::FunctionComplete),
+        Route::Elsewhere(_) => Err(Response::IncorrectLogicalUnitNumber),
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum Scope {
     Nexus,
     /// Everybody's.
     Everybody,
+    /// Everybody's, on every logical unit.
+    Target,
     Nothing,
 }
 

@@ -105,10 +105,10 @@ pub(crate) fn beside_an_honest_session(attack: impl FnOnce(&Scene<'_>)) {
         let target = bed.target();
         let address = SocketAddr::new(loopback_address(), 3260);
         target.run(&format!("portal add tcp {address}"));
-        target.run(&format!(
-            "host add initiator --iqn {HONEST} --iqn {HOSTILE}"
-        ));
+        target.run(&format!("host add initiator --iqn {HONEST}"));
+        target.run(&format!("host add hostile --iqn {HOSTILE}"));
         target.add_luns(&["--ram --size 4M", "--ram --size 16M"]);
+        target.run("map lun1 --host hostile --lun 1");
         let shown: Value = target.json("target show");
         let name = shown["iqn"].as_str().expect("an iSCSI name");
         let honest = Honest::begin(address, name);

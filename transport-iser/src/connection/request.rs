@@ -117,10 +117,11 @@ impl Connection {
             Code::CLEAR_ACA => Judged::Core(Function::ClearAca),
             Code::CLEAR_TASK_SET => Judged::Core(Function::ClearTaskSet),
             Code::LOGICAL_UNIT_RESET => Judged::Core(Function::LogicalUnitReset),
+            Code::TARGET_WARM_RESET => Judged::Core(Function::TargetWarmReset),
+            Code::TARGET_COLD_RESET => Judged::Core(Function::TargetColdReset),
             Code::TASK_REASSIGN => {
                 Judged::Answered(Result::TASK_ALLEGIANCE_REASSIGNMENT_NOT_SUPPORTED)
             }
-            // Target resets too: other initiators' sessions are not this one's to end.
             _ => Judged::Answered(Result::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED),
         }
     }

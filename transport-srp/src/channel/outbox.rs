@@ -64,7 +64,11 @@ pub(super) enum Message {
 pub(super) fn rsp_code(response: TaskManagementResponse) -> RspCode {
     match response {
         TaskManagementResponse::FunctionComplete => RspCode::TASK_MANAGEMENT_FUNCTION_COMPLETE,
-        TaskManagementResponse::FunctionRejected => RspCode::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED,
+        // SRP has no request that could come to the second.
+        TaskManagementResponse::FunctionRejected
+        | TaskManagementResponse::FunctionAuthorizationFailed => {
+            RspCode::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED
+        }
         TaskManagementResponse::IncorrectLogicalUnitNumber => RspCode::REQUEST_FIELDS_INVALID,
     }
 }

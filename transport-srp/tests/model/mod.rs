@@ -259,7 +259,8 @@ impl<'a> World<'a> {
                 TaskManagementResponse::FunctionComplete,
                 TaskManagementResponse::FunctionRejected,
                 TaskManagementResponse::IncorrectLogicalUnitNumber,
-            ][usize::from(self.script.below(3))];
+                TaskManagementResponse::FunctionAuthorizationFailed,
+            ][usize::from(self.script.below(4))];
             self.channel.handle_task_management(task.exchange, response);
         }
     }

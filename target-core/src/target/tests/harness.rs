@@ -240,6 +240,32 @@ impl Bench {
         end
     }
 
+    /// A second logical unit, which is LUN 1 of A, and perhaps of B. No unit attention is left.
+    pub(super) fn add_second_unit(&mut self, b_too: bool) {
+        let mut second = self.entry(1);
+        second.lu = self.target.lu_add(Arc::clone(&self.unit), MediumId(2));
+        let map = [self.entry(0), second];
+        for path in [Some(self.a), b_too.then_some(self.b)]
+            .into_iter()
+            .flatten()
+        {
+            self.target.nexus_set_map(path.nexus, &map);
+            self.attentions(path, 0);
+            self.attentions(path, 1);
+        }
+        self.exchanges = 0;
+        self.trace.clear();
+    }
+
+    /// The unit attentions that a nexus is told on this LUN, which are then no more.
+    pub(super) fn attentions(&mut self, path: Path, lun: u8) -> String {
+        let lines = std::iter::from_fn(|| {
+            let line = self.run(path, Io::new(&TEST_UNIT_READY).lun(lun)).line;
+            (line != "GOOD").then_some(line)
+        });
+        lines.collect::<Vec<_>>().join(" ")
+    }
+
     pub(super) fn manage(&mut self, path: Path, function: TaskManagementFunction) -> u32 {
         self.manage_lun(path, Lun::peripheral(0), function)
     }
@@ -433,8 +459,18 @@ impl Bench {
             } => format!("{}: {}", exchange.0, outcome_line(outcome)),
             Next::Aborted { exchange, .. } => format!("{}: aborted", exchange.0),
             Next::TaskManagementDone {
-                exchange, response, ..
-            } => format!("{}: {response:?}", exchange.0),
+                exchange,
+                response,
+                ends_sessions,
+                ..
+            } => {
+                let then = if *ends_sessions {
+                    ", ends sessions"
+                } else {
+                    ""
+                };
+                format!("{}: {response:?}{then}", exchange.0)
+            }
         };
         self.trace.push(line);
     }

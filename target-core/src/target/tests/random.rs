@@ -87,6 +87,8 @@ fn step() -> impl Strategy<Value = Step> {
             Just(TaskManagementFunction::AbortTaskSet),
             Just(TaskManagementFunction::ClearTaskSet),
             Just(TaskManagementFunction::LogicalUnitReset),
+            Just(TaskManagementFunction::TargetWarmReset),
+            Just(TaskManagementFunction::TargetColdReset),
         ])
             .prop_map(|(from, function)| Step::Manage { from, function }),
         1 => from.clone().prop_map(|from| Step::CloseChannel { from }),

@@ -2,6 +2,7 @@
 
 use crate::command::TaskAttribute::Ordered;
 use crate::command::TaskManagementFunction::{self, *};
+use crate::lun::Lun;
 use crate::target::tests::harness::{Bench, Io, TEST_UNIT_READY, blocks};
 
 /// Where a task of initiator A stands when the request comes.
@@ -54,7 +55,11 @@ fn staged(stage: Stage) -> (Bench, Option<iobuf::Buf>) {
 /// The lines that end the staged task and the request after it.
 fn stopped(trace: &[String]) -> bool {
     matches!(trace, [.., aborted, done]
-        if aborted.ends_with("aborted") && done.ends_with("FunctionComplete"))
+        if aborted.ends_with("aborted") && is_complete(done))
+}
+
+fn is_complete(line: &str) -> bool {
+    line.ends_with("FunctionComplete") || line.ends_with("FunctionComplete, ends sessions")
 }
 
 fn finish_everything(bench: &mut Bench) {
@@ -87,14 +92,17 @@ fn stop(stage: Stage, function: TaskManagementFunction, from_a: bool) {
         }
         _ => {}
     }
-    let resets = matches!(function, ClearTaskSet | LogicalUnitReset);
+    let resets = matches!(
+        function,
+        ClearTaskSet | LogicalUnitReset | TargetWarmReset | TargetColdReset
+    );
     if resets && matches!(stage, Stage::Dormant | Stage::WaitingForOrphan) {
         // The other task, or the orphan, has to stop as well.
         let waits = trace.last().is_some_and(|line| line.ends_with("aborted"));
         assert!(waits, "{stage:?} {function:?}: {trace:?}");
         bench.complete();
         let rest = bench.trace();
-        assert!(rest.last().is_some_and(|l| l.ends_with("FunctionComplete")));
+        assert!(rest.last().is_some_and(|line| is_complete(line)));
     } else {
         assert!(stopped(&trace), "{stage:?} {function:?}: {trace:?}");
     }
@@ -136,10 +144,20 @@ fn logical_unit_reset_in_every_state() {
 }
 
 #[test]
+fn target_resets_in_every_state() {
+    for stage in STAGES {
+        stop(stage, TargetWarmReset, true);
+        stop(stage, TargetColdReset, true);
+    }
+}
+
+#[test]
 fn another_nexus_clears_and_resets_in_every_state() {
     for stage in STAGES {
         stop(stage, ClearTaskSet, false);
         stop(stage, LogicalUnitReset, false);
+        stop(stage, TargetWarmReset, false);
+        stop(stage, TargetColdReset, false);
     }
 }
 
@@ -234,6 +252,86 @@ fn logical_unit_reset_tells_everybody_and_ends_the_reservation() {
         assert_eq!(bench.run(nexus, Io::read(0, 1)).line, "6/2903");
         assert_eq!(bench.run(nexus, Io::read(0, 1)).line, "GOOD");
     }
+}
+
+#[test]
+fn a_warm_reset_is_of_every_unit_that_the_nexus_has_and_of_no_other() {
+    let mut bench = Bench::new();
+    bench.add_second_unit(false);
+    bench.is_backend_held = true;
+    bench.send(bench.a, Io::read(0, 1));
+    bench.send(bench.a, Io::read(0, 1).lun(1));
+    bench.send(bench.b, Io::read(0, 1));
+    bench.trace();
+    // B does not have LUN 1, and its LUN field says nothing.
+    bench.manage_lun(bench.b, Lun::peripheral(9), TargetWarmReset);
+    assert_eq!(bench.trace(), ["cancel", "cancel"]);
+    bench.complete_nth(2);
+    bench.complete_nth(0);
+    assert_eq!(
+        bench.trace(),
+        ["3: aborted", "1: aborted", "4: FunctionComplete"]
+    );
+    bench.complete();
+    assert_eq!(bench.trace(), ["2: GOOD"]);
+    bench.is_backend_held = false;
+    assert_eq!(bench.attentions(bench.b, 0), "6/2903");
+    assert_eq!(bench.attentions(bench.a, 0), "6/2903");
+    assert_eq!(bench.attentions(bench.a, 1), "");
+    bench.manage(bench.a, TargetWarmReset);
+    assert_eq!(bench.attentions(bench.a, 1), "6/2903");
+    assert_eq!(bench.target.counters().totals.target_reset, 2);
+    bench.assert_idle();
+}
+
+#[test]
+fn a_target_reset_ends_reservations_on_every_unit() {
+    for function in [TargetWarmReset, TargetColdReset] {
+        let mut bench = Bench::new();
+        bench.add_second_unit(true);
+        bench.run(bench.a, Io::new(&[0x16, 0, 0, 0, 0, 0]));
+        bench.manage(bench.b, function);
+        bench.attentions(bench.b, 0);
+        assert_eq!(bench.run(bench.b, Io::read(0, 1)).line, "GOOD");
+    }
+}
+
+#[test]
+fn a_unit_with_two_numbers_is_reset_once() {
+    let (mut bench, _) = staged(Stage::Executing);
+    let map = [bench.entry(0), bench.entry(5)];
+    bench.target.nexus_set_map(bench.a.nexus, &map);
+    bench.manage(bench.a, TargetWarmReset);
+    bench.complete();
+    assert!(stopped(&bench.trace()));
+    bench.assert_idle();
+}
+
+#[test]
+fn a_cold_reset_is_a_power_on_and_ends_the_sessions() {
+    let mut bench = Bench::new();
+    bench.add_second_unit(true);
+    bench.manage(bench.a, TargetColdReset);
+    assert_eq!(bench.trace(), ["1: FunctionComplete, ends sessions"]);
+    for (path, lun) in [(bench.a, 0), (bench.a, 1), (bench.b, 0), (bench.b, 1)] {
+        assert_eq!(bench.attentions(path, lun), "6/2900");
+    }
+}
+
+#[test]
+fn a_cold_reset_that_would_end_others_work_is_refused() {
+    let mut bench = Bench::new();
+    bench.add_second_unit(false);
+    bench.is_backend_held = true;
+    bench.send(bench.a, Io::read(0, 1));
+    bench.trace();
+    // A has what B does not have.
+    bench.manage(bench.b, TargetColdReset);
+    assert_eq!(bench.trace(), ["2: FunctionAuthorizationFailed"]);
+    bench.complete();
+    assert_eq!(bench.trace(), ["1: GOOD"]);
+    bench.manage(bench.a, TargetColdReset);
+    assert_eq!(bench.trace(), ["3: FunctionComplete, ends sessions"]);
 }
 
 #[test]

@@ -72,14 +72,12 @@ impl Aborts {
     fn covered(&self, link: u32, lun: u8, scope: Scope) -> Vec<u64> {
         let asking = self.nexuses.get(&link).copied();
         let commands = self.arrived.iter();
-        let commands = commands.filter(|&(_, &(nexus, of, tag))| {
-            of == lun
-                && match scope {
-                    Scope::Task(wanted) => nexus == asking && tag == wanted,
-                    Scope::Nexus => nexus == asking,
-                    Scope::Everybody => true,
-                    Scope::Nothing => false,
-                }
+        let commands = commands.filter(|&(_, &(nexus, of, tag))| match scope {
+            Scope::Task(wanted) => of == lun && nexus == asking && tag == wanted,
+            Scope::Nexus => of == lun && nexus == asking,
+            Scope::Everybody => of == lun,
+            Scope::Target => true,
+            Scope::Nothing => false,
         });
         commands.map(|(&op, _)| op).collect()
     }

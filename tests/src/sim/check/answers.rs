@@ -120,13 +120,14 @@ impl Answers {
         let nexus = self.nexuses.get(&exchange.0).copied();
         let asked = self.managing.values().chain(&self.orphaned);
         let is_wanted = asked.into_iter().any(|management| {
-            running.lun == Some(management.lun)
-                && match management.scope {
-                    Scope::Task(tag) => tag == running.tag && management.nexus == nexus,
-                    Scope::Nexus => management.nexus == nexus,
-                    Scope::Everybody => true,
-                    Scope::Nothing => false,
-                }
+            let is_its_unit = running.lun == Some(management.lun);
+            match management.scope {
+                Scope::Task(tag) => is_its_unit && tag == running.tag && management.nexus == nexus,
+                Scope::Nexus => is_its_unit && management.nexus == nexus,
+                Scope::Everybody => is_its_unit,
+                Scope::Target => true,
+                Scope::Nothing => false,
+            }
         });
         assert!(is_wanted, "{exchange:?} is aborted, and nobody asked");
     }

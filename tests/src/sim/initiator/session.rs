@@ -42,6 +42,8 @@ pub(super) struct Iscsi {
     is_leaving: bool,
     /// Pings and goodbyes, whose end nobody waits for.
     aside: BTreeSet<u64>,
+    /// Resets that were asked for.
+    resets: u32,
 }
 
 impl Session {
@@ -54,6 +56,7 @@ impl Session {
             machine: iscsi::Machine::new(options),
             is_leaving: false,
             aside: BTreeSet::new(),
+            resets: 0,
         }))
     }
 
@@ -142,7 +145,15 @@ impl Iscsi {
             TaskFunction::AbortTask(task) => iscsi::TaskFunction::AbortTask(task),
             TaskFunction::AbortTaskSet(lun) => of(TaskManagementCode::ABORT_TASK_SET, lun),
             TaskFunction::ClearTaskSet(lun) => of(TaskManagementCode::CLEAR_TASK_SET, lun),
-            TaskFunction::LogicalUnitReset(lun) => of(TaskManagementCode::LOGICAL_UNIT_RESET, lun),
+            TaskFunction::LogicalUnitReset(lun) => {
+                self.resets += 1;
+                // Only iSCSI has one for the whole target.
+                let code = match self.resets % 3 {
+                    0 => TaskManagementCode::TARGET_WARM_RESET,
+                    _ => TaskManagementCode::LOGICAL_UNIT_RESET,
+                };
+                of(code, lun)
+            }
             TaskFunction::ClearAca(lun) => of(TaskManagementCode::CLEAR_ACA, lun),
         };
         self.machine.task_management(function, Some(deadline_ms))

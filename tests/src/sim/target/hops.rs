@@ -198,6 +198,7 @@ impl TargetSide {
                 channel,
                 exchange,
                 response,
+                ..
             } => {
                 let (link, number) = (channel.0, exchange.0);
                 self.journal.write(Entry::ManagementFinished {
@@ -294,6 +295,9 @@ fn scope(function: TaskManagementFunction) -> Scope {
         TaskManagementFunction::AbortTaskSet => Scope::Nexus,
         TaskManagementFunction::ClearTaskSet | TaskManagementFunction::LogicalUnitReset => {
             Scope::Everybody
+        }
+        TaskManagementFunction::TargetWarmReset | TaskManagementFunction::TargetColdReset => {
+            Scope::Target
         }
         TaskManagementFunction::ClearAca | TaskManagementFunction::Unknown(_) => Scope::Nothing,
     }

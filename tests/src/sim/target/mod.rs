@@ -325,7 +325,9 @@ impl TargetSide {
     pub(crate) fn iscsi_corners(&self) -> Vec<(&'static str, u64)> {
         let past = &self.past;
         let iscsi = &past.iscsi;
+        let resets = self.target.counters().totals.target_reset;
         vec![
+            ("iSCSI: target resets", resets),
             ("iSCSI: immediate writes", iscsi.immediate_writes),
             ("iSCSI: Data-Out PDUs", iscsi.data_out_pdus),
             ("iSCSI: R2Ts", iscsi.r2ts),

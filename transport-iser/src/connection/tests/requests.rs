@@ -169,6 +169,18 @@ fn functions_go_to_the_core_and_its_answers_to_the_initiator() {
             Sam::FunctionComplete,
             TaskManagementResult::FUNCTION_COMPLETE,
         ),
+        (
+            TaskManagementCode::TARGET_WARM_RESET,
+            TaskManagementFunction::TargetWarmReset,
+            Sam::FunctionComplete,
+            TaskManagementResult::FUNCTION_COMPLETE,
+        ),
+        (
+            TaskManagementCode::TARGET_COLD_RESET,
+            TaskManagementFunction::TargetColdReset,
+            Sam::FunctionAuthorizationFailed,
+            TaskManagementResult::FUNCTION_AUTHORIZATION_FAILED,
+        ),
     ] {
         let mut bed = Bed::tcp(|_| ());
         let command = bed.read(1, 4096);
@@ -192,7 +204,7 @@ fn functions_that_are_not_there_are_answered_with_the_standards_code() {
             TaskManagementResult::TASK_ALLEGIANCE_REASSIGNMENT_NOT_SUPPORTED,
         ),
         (
-            TaskManagementCode::TARGET_COLD_RESET,
+            TaskManagementCode::QUERY_TASK,
             TaskManagementResult::TASK_MANAGEMENT_FUNCTION_NOT_SUPPORTED,
         ),
         (
