@@ -277,3 +277,68 @@ fn soft_ports(bed: &Bed) -> Vec<String> {
     };
     endpoints.iter().map(line).collect()
 }
+
+const MARK: &str = "mark-7f3a";
+const NAME: &str = "iqn.1998-01.com.vmware:esx01";
+
+/// A login by CHAP with a secret that is right, mutual, and with one that is wrong; all is logged.
+#[test]
+fn nothing_that_the_daemon_says_has_a_secret() {
+    let bed = Bed::new();
+    std::fs::write(bed.path("right"), format!("{MARK} right\n")).unwrap();
+    std::fs::write(bed.path("wrong"), format!("{MARK} wrong\n")).unwrap();
+    let log = std::fs::File::create(bed.path("log")).unwrap();
+    let mut serve = bed.serve();
+    let mut daemon = Daemon {
+        child: serve.env("RUST_LOG", "trace").stderr(log).spawn().unwrap(),
+    };
+    until("the daemon to answer", || {
+        bed.run(&["status"]).status.success().then_some(())
+    });
+    let right = bed.path("right").display().to_string();
+    let wrong = bed.path("wrong").display().to_string();
+    for line in [
+        "lun add ds1 --ram --size 1M".to_owned(),
+        format!("host add esx01 --iqn {NAME} --chap-user u --chap-secret-file {right}"),
+        "map ds1 --host esx01".to_owned(),
+        "portal add tcp 127.83.7.3:32600".to_owned(),
+    ] {
+        let output = bed.run(&line.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    }
+    let login = "bench --target 127.83.7.3:32600 --transport tcp --pattern read --seconds 1 --depth 1 --chap-user u --iqn";
+    let knock = |secret: &str| {
+        let line = format!("{login} {NAME} --chap-secret-file {secret}");
+        bed.run(&line.split(' ').collect::<Vec<_>>())
+    };
+    let output = knock(&right);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!knock(&wrong).status.success());
+    until("the refusal", || {
+        (bed.json(&["pending"])[0]["reason"] == "chap-failed").then_some(())
+    });
+    let mut said = String::new();
+    for line in [
+        "pending",
+        "status",
+        "session list",
+        "host show esx01",
+        "export",
+    ] {
+        for format in ["table", "json"] {
+            let output =
+                bed.run(&[&line.split(' ').collect::<Vec<_>>()[..], &["-o", format]].concat());
+            said += &text(&output.stdout);
+        }
+    }
+    signal(&daemon, Signal::TERM);
+    ended(&mut daemon);
+    let log = bed.log();
+    assert!(
+        log.contains("login refused") && said.contains("chap-failed"),
+        "{log}"
+    );
+    for shown in [log, said] {
+        assert!(!shown.contains(MARK), "{shown}");
+    }
+}

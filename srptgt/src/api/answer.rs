@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use zeroize::Zeroize;
 
 use crate::control::{Fault, FaultKind};
 
@@ -61,7 +62,12 @@ pub async fn body<T: DeserializeOwned>(body: Body) -> Result<T, Fault> {
             ))
         })?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    serde_json::from_slice(text).map_err(|error| Fault::invalid(format!("the body: {error}")))
+    let parsed = serde_json::from_slice(text);
+    // Secrets come this way.
+    if let Ok(mut bytes) = bytes.try_into_mut() {
+        bytes.as_mut().zeroize();
+    }
+    parsed.map_err(|error| Fault::invalid(format!("the body: {error}")))
 }
 
 /// Reads a part of the path or query.

@@ -5,13 +5,14 @@ use std::io::{BufRead, Read, stderr, stdin};
 use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use crate::identity::Secret;
 
 use super::Failure;
 
 /// No secret is longer, in bytes; what is left is said to be too long.
-const LIMIT: u64 = 4096;
+const LIMIT: usize = 4096;
 
 /// Reads the secret of `user` from a file, or one line of standard input for `-`.
 ///
@@ -36,19 +37,24 @@ pub(super) fn read(path: &Path, user: &str) -> Result<Secret, Failure> {
     })
 }
 
-fn file(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
+fn file(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut text = room();
     std::fs::File::open(path)?
-        .take(LIMIT)
+        .take(LIMIT as u64)
         .read_to_string(&mut text)?;
     Ok(text)
 }
 
-fn line(user: &str) -> std::io::Result<String> {
+fn line(user: &str) -> std::io::Result<Zeroizing<String>> {
     let _quiet = Quiet::begin(user);
-    let mut text = String::new();
-    stdin().lock().take(LIMIT).read_line(&mut text)?;
+    let mut text = room();
+    stdin().lock().take(LIMIT as u64).read_line(&mut text)?;
     Ok(text)
+}
+
+/// For all that is taken: a text that grew would leave its beginnings behind.
+fn room() -> Zeroizing<String> {
+    Zeroizing::new(String::with_capacity(LIMIT))
 }
 
 /// A terminal that does not show what is typed, until this is dropped.

@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::{Config, Document, Secrets, TargetIdentity, parse};
 
 /// Larger files are not ours.
@@ -111,15 +113,17 @@ impl ConfigFile {
         Ok(loaded)
     }
 
-    fn read(&self) -> Result<Option<(String, u32)>, ConfigFileError> {
+    fn read(&self) -> Result<Option<(Zeroizing<String>, u32)>, ConfigFileError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.io("opening it", error)),
         };
         let metadata = file.metadata();
-        let mode = metadata.map_err(|error| self.io("reading its mode", error))?;
-        let mut text = String::new();
+        let metadata = metadata.map_err(|error| self.io("reading its mode", error))?;
+        // It may have secrets, and a text that grew would leave its beginnings behind.
+        let room = metadata.len().min(MAX_BYTES).saturating_add(1);
+        let mut text = Zeroizing::new(String::with_capacity(usize::try_from(room).unwrap_or(0)));
         let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
         read.map_err(|error| self.io("reading it", error))?;
         if text.len() as u64 > MAX_BYTES {
@@ -127,7 +131,7 @@ impl ConfigFile {
                 path: self.path.clone(),
             });
         }
-        Ok(Some((text, mode.permissions().mode())))
+        Ok(Some((text, metadata.permissions().mode())))
     }
 
     /// Writes it: a new file beside it, synced, takes its place, and the folder is synced. What an interrupted
@@ -142,7 +146,8 @@ impl ConfigFile {
         };
         fs::create_dir_all(folder).map_err(|error| self.io("making its folder", error))?;
         let new = self.new_path();
-        self.write_new(&new, &to_toml(config, Secrets::Included)?)
+        let text = Zeroizing::new(to_toml(config, Secrets::Included)?);
+        self.write_new(&new, &text)
             .map_err(|error| self.io("writing the new file beside it", error))?;
         fs::rename(&new, &self.path)
             .map_err(|error| self.io("putting the new file in its place", error))?;
@@ -186,6 +191,6 @@ impl ConfigFile {
 /// # Errors
 /// A path that is not UTF-8, which no configuration from a file or from the API has.
 pub fn to_toml(config: &Config, secrets: Secrets) -> Result<String, toml::ser::Error> {
-    let body = toml::to_string(&Document::of(config, secrets))?;
-    Ok(format!("{HEADER}{body}"))
+    let body = Zeroizing::new(toml::to_string(&Document::of(config, secrets))?);
+    Ok(format!("{HEADER}{}", *body))
 }

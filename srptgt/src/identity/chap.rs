@@ -1,13 +1,15 @@
 //! CHAP accounts and their secrets (RFC 7143 12.1.3 and 9.2.1). Pure.
 //!
 //! A secret is printed by nothing: neither `Debug` nor `Display` nor a serial form of it exists that has its bytes. Who
-//! needs them, the login and the writer of the configuration file, asks by [`Secret::expose`].
+//! needs them, the login and the writer of the configuration file, asks by [`Secret::expose`]. Its memory is wiped when it
+//! goes, and so are the texts that it was read from and written to.
 
 use std::fmt;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 use transport_iser::chap;
+use zeroize::Zeroizing;
 
 /// Shortest secret, in bytes: 96 bits (RFC 7143 9.2.1).
 const MIN_SECRET_BYTES: usize = 12;
@@ -41,9 +43,9 @@ pub enum ChapError {
     User(String),
 }
 
-/// A CHAP secret.
+/// A CHAP secret. Its bytes are wiped when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// Takes a secret. The line end of a file or of a terminal is not part of it.
@@ -58,7 +60,7 @@ impl Secret {
         }
         match secret.len() {
             len @ ..MIN_SECRET_BYTES => Err(ChapError::Short(len)),
-            MIN_SECRET_BYTES..=MAX_SECRET_BYTES => Ok(Self(secret.to_owned())),
+            MIN_SECRET_BYTES..=MAX_SECRET_BYTES => Ok(Self(Zeroizing::new(secret.to_owned()))),
             len => Err(ChapError::Long(len)),
         }
     }
@@ -220,6 +222,13 @@ mod tests {
     fn long_ones_are_taken_with_a_note() {
         assert_eq!(Secret::new(&"x".repeat(64)).unwrap().note(), None);
         assert!(Secret::new(&"x".repeat(65)).unwrap().note().is_some());
+    }
+
+    #[test]
+    fn its_memory_is_wiped_when_it_goes() {
+        fn is_wiped(_: &impl zeroize::ZeroizeOnDrop) {}
+        let Secret(text) = &Secret::new("twelve bytes").unwrap();
+        is_wiped(text);
     }
 
     #[test]
