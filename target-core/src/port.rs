@@ -88,7 +88,7 @@ pub enum ChannelEvent {
     /// The channel has something that only its own transport can name, such as a question at login: the driver asks
     /// the concrete type.
     Transport,
-    /// The channel is over: the peer logged out, or broke the protocol (the text says how). The driver posts
+    /// The channel is over: the peer logged out, fell silent, or broke the protocol (the text says how). The driver posts
     /// what `poll_transmit` still has, then disconnects.
     Close(CloseReason),
 }
@@ -102,6 +102,10 @@ pub enum CloseReason {
     Shutdown,
     /// The peer broke the protocol: field, offset and what came.
     Protocol(String),
+    /// The peer's login was refused, and it has been told why.
+    LoginRefused(String),
+    /// The peer was silent for too long: what it owed, and for how long. It may be dead, and broke no rule.
+    Silent(String),
 }
 
 /// Something to post. Buffers move in; the driver keeps them until the NIC has given them back.

@@ -469,6 +469,10 @@ impl Drop for Srptgt {
 pub struct Counters {
     /// Connections that were let in.
     pub logins_accepted: u64,
+    /// Connections that ended because the peer broke the protocol.
+    pub protocol_errors: u64,
+    /// Connections that ended because the peer was silent.
+    pub peers_silent: u64,
     /// Commands that arrived.
     pub commands_started: u64,
     /// Commands that were answered or aborted.

@@ -349,6 +349,12 @@ fn a_thousand_connections_that_say_nothing_end_by_themselves() {
             assert!(ended, "the target does not wait for ever");
         }
         session.await_ready(LUN).expect("others go on");
+        let counters = target.srptgt.counters();
+        assert!(counters.peers_silent > 0, "{counters:?}");
+        assert_eq!(
+            counters.protocol_errors, 0,
+            "who says nothing says nothing wrong"
+        );
         let again = target.options(Datamover::Tcp);
         target.log_in(&again).logout();
     });

@@ -89,6 +89,8 @@ fn an_initiator_that_falls_silent_is_dropped() {
             "already after {after_s} s"
         );
         target.wait_until_idle();
+        let counters = target.counters();
+        assert_eq!((counters.peers_silent, counters.protocol_errors), (2, 0));
 
         // The way is free again: the initiator finds out by its next command, and comes back.
         wire.impair("delay 0");

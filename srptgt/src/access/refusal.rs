@@ -38,6 +38,8 @@ pub enum RefusalReason {
     PortNotAllowed,
     /// The login broke the protocol or asked for what the target does not do.
     Protocol,
+    /// The login was not finished in time.
+    Silent,
     /// The target has no room for another channel.
     Resources,
 }
@@ -45,7 +47,10 @@ pub enum RefusalReason {
 impl RefusalReason {
     /// Whether hosts and their limits decided it, so that a change of them may decide otherwise.
     pub fn is_of_access(self) -> bool {
-        !matches!(self, Self::ChapFailed | Self::Protocol | Self::Resources)
+        !matches!(
+            self,
+            Self::ChapFailed | Self::Protocol | Self::Silent | Self::Resources
+        )
     }
 }
 

@@ -50,10 +50,12 @@ fn status(status: &Value) -> String {
         (
             "sessions",
             format!(
-                "{} now, {} logins, {} refused",
+                "{} now, {} logins, {} refused, {} fell silent, {} broke the protocol",
                 text(status, "/sessions"),
                 text(status, "/counters/logins_accepted"),
-                text(status, "/counters/logins_refused")
+                text(status, "/counters/logins_refused"),
+                text(status, "/counters/peers_silent"),
+                text(status, "/counters/protocol_errors")
             ),
         ),
         ("commands", commands(status)),

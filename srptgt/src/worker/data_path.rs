@@ -133,7 +133,11 @@ impl Worker {
         if let Some(adapter) = link.map(|link| link.adapter) {
             self.handle_device_events(adapter);
         }
-        self.end_connection(number, &format!("the queue pair failed: {status}"));
+        let why = format!("the queue pair failed: {status}");
+        match status {
+            WorkStatus::RetryExceeded => self.end_silent_connection(number, &why),
+            _ => self.end_connection(number, &why),
+        }
     }
 
     /// Hop 2 and 3: what the channel has for the core.

@@ -21,6 +21,8 @@ pub(super) struct Totals {
     pub(super) sessions_closed: u64,
     /// Connections that ended because the peer broke the protocol.
     pub(super) protocol_errors: u64,
+    /// Connections that ended because the peer was silent.
+    pub(super) peers_silent: u64,
     /// Commands that ended in anything but GOOD.
     pub(super) commands_failed: u64,
     /// Task management requests.
@@ -116,6 +118,7 @@ impl Worker {
             logins_refused: self.totals.logins_refused,
             sessions_closed: self.totals.sessions_closed,
             protocol_errors: self.totals.protocol_errors,
+            peers_silent: self.totals.peers_silent,
             commands_started: core.totals.commands,
             commands_finished: core.totals.answered + core.totals.aborted + core.totals.abandoned,
             commands_aborted: core.totals.aborted + core.totals.abandoned,

@@ -156,7 +156,12 @@ impl Worker {
             }
             | StreamEvent::SendFailed { token, errno } => {
                 let error = io::Error::from_raw_os_error(errno);
-                self.end_connection(number(token), &error.to_string());
+                match error.kind() {
+                    io::ErrorKind::TimedOut => {
+                        self.end_silent_connection(number(token), &error.to_string());
+                    }
+                    _ => self.end_connection(number(token), &error.to_string()),
+                }
             }
             StreamEvent::Sent { token } => {
                 debug_assert!(self.connections.get(number(token)).is_some());

@@ -18,13 +18,24 @@ use super::machine::Machine;
 impl Worker {
     /// The channel is over. Its goodbye is still sent; then the connection is cut.
     pub(super) fn leave_connection(&mut self, number: u32, reason: &CloseReason) {
-        if let CloseReason::Protocol(text) = reason {
-            self.totals.protocol_errors += 1;
-            let connection = self.connections.get(number);
-            match connection.is_some_and(Connection::is_logging_in) {
-                true => self.login_broken(number, text),
-                false => {
-                    warn!(connection = number, reason = %text, "the initiator broke the protocol");
+        let connection = self.connections.get(number);
+        let is_logging_in = connection.is_some_and(Connection::is_logging_in);
+        match reason {
+            CloseReason::PeerLogout | CloseReason::Shutdown | CloseReason::LoginRefused(_) => {}
+            CloseReason::Protocol(text) => {
+                self.totals.protocol_errors += 1;
+                match is_logging_in {
+                    true => self.login_broken(number, text),
+                    false => {
+                        warn!(connection = number, reason = %text, "the initiator broke the protocol")
+                    }
+                }
+            }
+            CloseReason::Silent(text) => {
+                self.totals.peers_silent += 1;
+                match is_logging_in {
+                    true => self.login_unfinished(number, text),
+                    false => warn!(connection = number, reason = %text, "the initiator is silent"),
                 }
             }
         }
@@ -75,6 +86,14 @@ impl Worker {
             self.forget(number);
         }
         self.connections.mark_ending(number);
+    }
+
+    /// The same, of a peer that does not answer any more.
+    pub(super) fn end_silent_connection(&mut self, number: u32, why: &str) {
+        let connection = self.connections.get(number);
+        let is_live = connection.is_some_and(|connection| connection.phase == Phase::Live);
+        self.totals.peers_silent += u64::from(is_live);
+        self.end_connection(number, why);
     }
 
     fn has_link(&self, adapter: usize, port: u8) -> bool {

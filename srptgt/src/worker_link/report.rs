@@ -115,6 +115,9 @@ pub struct Counters {
     pub sessions_closed: u64,
     /// Connections that ended because the peer broke the protocol.
     pub protocol_errors: u64,
+    /// Connections that ended because the peer was silent: it did not finish its login, or did not answer a ping, or did not
+    /// acknowledge what was sent to it over RDMA or TCP.
+    pub peers_silent: u64,
     /// Commands that arrived.
     pub commands_started: u64,
     /// Commands that were answered or aborted; equals `commands_started` when nothing runs.

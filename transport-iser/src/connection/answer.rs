@@ -43,15 +43,20 @@ pub enum ConnectionError {
     /// The peer sends requests and takes no answers (iSER).
     #[error("{0} bytes of answers wait for the initiator to take them")]
     Unread(usize),
+}
+
+/// What a peer did not do in time. It breaks no rule by that; nobody may be there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(super) enum Silence {
     /// A discovery session of which nothing is heard.
     #[error("a discovery session was silent for {0} ms")]
-    Silent(u64),
+    Discovery(u64),
     /// The login took too long.
     #[error("the login was not over in {0} ms")]
-    LoginTimeout(u64),
-    /// The peer is silent.
+    Login(u64),
+    /// A NOP-In that asks for an answer got none (RFC 7143 11.19).
     #[error("a ping was not answered in {0} ms")]
-    PingTimeout(u64),
+    Ping(u64),
 }
 
 /// The reason of the Reject that goes before the end; `None` when the PDU is not there to be sent back, or no peer listens.
@@ -66,10 +71,6 @@ pub(super) fn reject_reason(error: &ConnectionError) -> Option<RejectReason> {
         E::CommandGap { .. } | E::Phase(_) | E::NoStag(_) | E::Cut { .. } => {
             Some(RejectReason::PROTOCOL_ERROR)
         }
-        E::Framing(FramingError::HeaderDigest { .. })
-        | E::Unread(_)
-        | E::Silent(_)
-        | E::LoginTimeout(_)
-        | E::PingTimeout(_) => None,
+        E::Framing(FramingError::HeaderDigest { .. }) | E::Unread(_) => None,
     }
 }

@@ -63,7 +63,7 @@ impl Connection {
                     self.tell(LoginEvent::Established(negotiated));
                 }
                 Some(Step::Failed(failure)) => {
-                    let reason = CloseReason::Protocol(failure.to_string());
+                    let reason = CloseReason::LoginRefused(failure.to_string());
                     self.tell(LoginEvent::Failed(failure));
                     return self.close(reason);
                 }

@@ -1,6 +1,8 @@
 //! The times of a connection: the login's, pings', a logout's, and how long it waits for a buffer.
 
-use super::answer::ConnectionError;
+use target_core::port::CloseReason;
+
+use super::answer::Silence;
 use super::receive::Current;
 use super::{Connection, Phase};
 
@@ -116,15 +118,15 @@ impl Connection {
         let is_due = |deadline: Option<u64>| deadline.is_some_and(|at| at <= now_ms);
         if is_due(self.login_deadline_ms()) {
             let timeout_ms = self.settings.login_timeout_ms;
-            return self.fail(&ConnectionError::LoginTimeout(timeout_ms));
+            return self.give_up(Silence::Login(timeout_ms));
         }
         if is_due(self.discovery_deadline_ms()) {
-            return self.fail(&ConnectionError::Silent(DISCOVERY_IDLE_MS));
+            return self.give_up(Silence::Discovery(DISCOVERY_IDLE_MS));
         }
         if is_due(self.ping_deadline_ms()) {
             if self.timers.pinged_ms.is_some() {
                 let timeout_ms = self.settings.nop_timeout_ms;
-                return self.fail(&ConnectionError::PingTimeout(timeout_ms));
+                return self.give_up(Silence::Ping(timeout_ms));
             }
             self.timers.pinged_ms = Some(now_ms);
             self.ping();
@@ -142,6 +144,12 @@ impl Connection {
             self.timers.shrunk_ms = now_ms;
             self.shrink();
         }
+    }
+
+    /// Whoever is silent is told nothing: nobody may be there.
+    #[cold]
+    fn give_up(&mut self, silence: Silence) {
+        self.close(CloseReason::Silent(silence.to_string()));
     }
 
     fn login_deadline_ms(&self) -> Option<u64> {

@@ -392,13 +392,30 @@ impl Worker {
         self.tell_refusal(login, refused);
     }
 
-    /// A connection ends whose login was neither finished nor refused.
+    /// A connection ends by what came, and its login was neither finished nor refused.
     pub(in crate::worker) fn login_broken(&mut self, number: u32, why: &str) {
+        self.login_ended(number, broken_login(&why));
+    }
+
+    /// A connection ends by what did not come, and its login was neither finished nor refused.
+    pub(in crate::worker) fn login_unfinished(&mut self, number: u32, why: &str) {
+        let fix = "see in the initiator's log what it waits for; a port scan or a health check of the portal does this too";
+        self.login_ended(
+            number,
+            Refused {
+                reason: RefusalReason::Silent,
+                text: why.to_owned(),
+                fix: fix.to_owned(),
+            },
+        );
+    }
+
+    fn login_ended(&mut self, number: u32, refused: Refused) {
         if let Some(pending) = self.pending(number)
             && !std::mem::replace(&mut pending.was_refused, true)
         {
             let login = pending.login.clone();
-            self.tell_refusal(login, broken_login(&why));
+            self.tell_refusal(login, refused);
         }
     }
 

@@ -121,8 +121,14 @@ impl TargetSide {
                 ChannelEvent::Transport => self.handle_login_events(link, now_us),
                 ChannelEvent::Close(reason) => {
                     let is_refused = connection.member.is_none() && self.is_closed;
-                    let is_fault = is_fault(&reason) && !is_refused;
-                    assert!(!is_fault, "an initiator broke the protocol: {reason:?}");
+                    let is_fault = matches!(
+                        reason,
+                        CloseReason::Protocol(_) | CloseReason::LoginRefused(_)
+                    );
+                    assert!(
+                        !is_fault || is_refused,
+                        "an initiator broke the protocol: {reason:?}"
+                    );
                     if connection.phase == Phase::Live {
                         connection.phase = Phase::Leaving(now_us + GOODBYE_US);
                         self.forget(link);
@@ -272,15 +278,6 @@ impl TargetSide {
         }
         moved | freed
     }
-}
-
-/// What only a peer does that does not keep to the protocol; one that is silent may be dead.
-fn is_fault(reason: &CloseReason) -> bool {
-    let CloseReason::Protocol(text) = reason else {
-        return false;
-    };
-    let silences = ["the login was not over in", "a ping was not answered in"];
-    !silences.iter().any(|silence| text.starts_with(silence))
 }
 
 fn number(lun: Lun) -> u8 {

@@ -1,6 +1,6 @@
 //! From the first Login Request to the first command.
 
-use target_core::port::{Channel, ChannelEvent};
+use target_core::port::{Channel, ChannelEvent, CloseReason};
 
 use super::harness::{Bed, FIRST, Posted, Sent, read};
 use crate::Sn;
@@ -93,7 +93,12 @@ fn who_is_not_admitted_hears_the_status() {
         response(&bed.sent_one()).status,
         LoginStatus::AUTHORIZATION_FAILURE
     );
-    assert!(bed.close_reason().is_some());
+    let reason = bed.close_reason();
+    assert!(
+        matches!(reason, Some(CloseReason::LoginRefused(_))),
+        "{reason:?}"
+    );
+    assert_eq!(bed.connection.counters().protocol_errors, 0);
 }
 
 #[test]
