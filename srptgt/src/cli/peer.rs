@@ -276,7 +276,8 @@ fn guid(value: u64) -> Result<Guid, Failure> {
 }
 
 /// Two runs at a time need addresses of their own.
-const OTHER_ADDRESSES: &str = "end the other program, or take other addresses: --address 127.1.0.1";
+const OTHER_ADDRESSES: &str = "end the other program, or come from another address of this machine: --source 127.0.0.2 reaches a \
+     target that runs here; a target of its own moves by --address 127.1.0.1";
 
 fn in_the_way(error: anyhow::Error) -> Failure {
     Failure::Failed(format!("{error:#}"), OTHER_ADDRESSES.to_owned())
@@ -287,7 +288,7 @@ pub(crate) fn not_in(error: &ConnectError) -> Failure {
     let fix = match error {
         ConnectError::Rdma(initiator_error) if is_taken(initiator_error) => OTHER_ADDRESSES,
         ConnectError::Rdma(_) => {
-            "where there is no RDMA, --fabric soft needs none, and --transport tcp neither"
+            "check the address, and that the target runs; where there is no RDMA, --fabric soft and --transport tcp need none"
         }
         ConnectError::Login { .. } => {
             "check --ioc-guid, --id-ext and --guid; on srptgt, srptgt pending shows who was refused and why"

@@ -242,7 +242,7 @@ fn cannot_listen(portal: &Portal, kind: FabricKind) -> impl Fn(rdma::Error) -> W
             "srptgt doctor lists the RDMA devices and their addresses; where there are none, `srptgt serve --fabric soft` \
              needs none"
         }
-        FabricKind::Soft => "ip address lists the addresses that there are",
+        FabricKind::Soft => "give an address of this machine, or 0.0.0.0 for all that it has",
     };
     move |error| WorkerError {
         text: format!("cannot listen on {portal}: {error}"),
