@@ -9,10 +9,11 @@ use rdma::{DeviceInfo, LinkLayer, PortInfo, PortState, SoftConfig, soft_devices}
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use crate::config::file::ConfigFile;
+use crate::config::Config;
+use crate::config::file::{ConfigFile, ConfigFileError};
 use crate::identity::Guid;
 use crate::paths::Paths;
-use crate::portal::FabricKind;
+use crate::portal::{FabricKind, Portal, Protocol};
 
 mod iscsi;
 
@@ -20,6 +21,12 @@ mod iscsi;
 const MEMLOCK_BYTES: u64 = 512 << 20;
 /// Descriptors that a thousand sessions and LUNs need.
 const DESCRIPTORS: u64 = 4096;
+
+/// Checks of what RDMA hardware and the kernel's soft RoCE need.
+const ADAPTER_CHECKS: [&str; 2] = ["RDMA devices", "RDMA modules"];
+/// What to do on a machine without RDMA.
+const NO_ADAPTER: &str = "load the adapter's driver; without an adapter, portals by `portal add tcp ADDRESS` and by `--fabric soft` need none, \
+     and srptgt rxe up NETDEV makes a device for tests";
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,6 +72,15 @@ impl Finding {
             level: Level::Warning,
             text: text.into(),
             fix: fix.into(),
+        }
+    }
+
+    /// What only an adapter needs is no fault where none is used.
+    fn excuse(&mut self) {
+        if ADAPTER_CHECKS.contains(&self.check) && self.level == Level::Missing {
+            self.level = Level::Warning;
+            self.text
+                .push_str("; no portal of the configuration needs it");
         }
     }
 
@@ -123,7 +139,11 @@ pub fn examine(paths: &Paths) -> Report {
     let devices = rdma::devices();
     let mut ports = ports_of(FabricKind::Verbs, devices.as_deref().unwrap_or_default());
     let machine = Machine { root: "/".into() };
-    let findings = vec![
+    let loaded = load(&paths.config);
+    let config = loaded
+        .as_ref()
+        .and_then(|loaded| Some(&loaded.as_ref().ok()?.0));
+    let mut findings = vec![
         rdma_devices(devices.as_deref(), &ports),
         machine.connection_manager(),
         iscsi::iser(devices.as_deref().unwrap_or_default(), machine.has_ipoib()),
@@ -134,17 +154,23 @@ pub fn examine(paths: &Paths) -> Report {
         ),
         machine.io_uring(),
         descriptors(getrlimit(Resource::Nofile).maximum),
-        configuration(&paths.config),
+        configuration(&paths.config, loaded.as_ref()),
     ];
-    let soft = soft_devices(&soft_settings(&paths.config)).unwrap_or_default();
+    if config.is_some_and(needs_no_adapter) {
+        findings.iter_mut().for_each(Finding::excuse);
+    }
+    let soft = config.map_or_else(SoftConfig::default, |config| config.soft.for_fabric());
+    let soft = soft_devices(&soft).unwrap_or_default();
     ports.extend(ports_of(FabricKind::Soft, &soft));
     Report { ports, findings }
 }
 
-/// How the daemon sets up the soft fabric; a configuration that is refused has its own finding.
-fn soft_settings(config: &Path) -> SoftConfig {
-    let loaded = ConfigFile::new(config).load().ok();
-    loaded.map_or_else(SoftConfig::default, |(config, _)| config.soft.for_fabric())
+/// Whether all portals, of which there are some, are on TCP or say that they are on the soft fabric.
+fn needs_no_adapter(config: &Config) -> bool {
+    let needs_none = |portal: &Portal| {
+        portal.protocol == Protocol::Tcp || portal.fabric == Some(FabricKind::Soft)
+    };
+    !config.portals.is_empty() && config.portals.iter().all(needs_none)
 }
 
 fn ports_of(fabric: FabricKind, devices: &[DeviceInfo]) -> Vec<Port> {
@@ -183,16 +209,8 @@ fn rdma_devices(devices: Result<&[DeviceInfo], &rdma::Error>, ports: &[Port]) ->
     const CHECK: &str = "RDMA devices";
     let active = ports.iter().filter(|port| port.active).count();
     match devices {
-        Err(error) => Finding::missing(
-            CHECK,
-            error.to_string(),
-            "for a test without adapter: srptgt rxe up NETDEV",
-        ),
-        Ok([]) => Finding::missing(
-            CHECK,
-            "this machine has no RDMA device",
-            "load the adapter's driver, or for a test: srptgt rxe up NETDEV",
-        ),
+        Err(error) => Finding::missing(CHECK, error.to_string(), NO_ADAPTER),
+        Ok([]) => Finding::missing(CHECK, "this machine has no RDMA device", NO_ADAPTER),
         Ok(devices) if active == 0 => Finding::warning(
             CHECK,
             format!("{} devices, and no port is active", devices.len()),
@@ -241,16 +259,21 @@ fn descriptors(limit: Option<u64>) -> Finding {
     }
 }
 
-fn configuration(path: &Path) -> Finding {
+type Loaded = Result<(Config, bool), ConfigFileError>;
+
+/// The configuration, when it is there.
+fn load(path: &Path) -> Option<Loaded> {
+    path.exists().then(|| ConfigFile::new(path).load())
+}
+
+fn configuration(path: &Path, loaded: Option<&Loaded>) -> Finding {
     const CHECK: &str = "configuration";
-    if !path.exists() {
-        return Finding::good(
+    match loaded {
+        None => Finding::good(
             CHECK,
             format!("{} is not there yet; srptgt serve makes it", path.display()),
-        );
-    }
-    match ConfigFile::new(path).load() {
-        Ok((config, _)) => Finding::good(
+        ),
+        Some(Ok((config, _))) => Finding::good(
             CHECK,
             format!(
                 "{}: {} LUNs, {} hosts, {} portals",
@@ -260,7 +283,7 @@ fn configuration(path: &Path) -> Finding {
                 config.portals.len()
             ),
         ),
-        Err(error) => Finding::missing(
+        Some(Err(error)) => Finding::missing(
             CHECK,
             error.to_string(),
             "correct it, or move it away to begin with an empty one",
@@ -290,7 +313,7 @@ impl Machine {
         }
         Finding::missing(
             CHECK,
-            format!("{} is not loaded", missing.join(" and ")),
+            format!("not loaded: {}", missing.join(" and ")),
             format!(
                 "modprobe -a {0}; to have it at boot: a file in /etc/modules-load.d with {0}",
                 missing.join(" ")
@@ -318,6 +341,35 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_adapter_is_needed_unless_all_portals_say_otherwise() {
+        let needs_none = |portals: &str| {
+            let (config, _) = crate::config::parse::parse(portals).unwrap();
+            needs_no_adapter(&config)
+        };
+        let tcp = "[[portal]]\nprotocol = \"tcp\"\nlisten = \"10.0.0.1:3260\"\n";
+        let srp = "[[portal]]\nprotocol = \"srp\"\nlisten = \"10.0.0.1:5555\"\n";
+        assert!(needs_none(tcp));
+        assert!(needs_none(&format!("{tcp}{srp}fabric = \"soft\"\n")));
+        assert!(!needs_none(&format!("{tcp}{srp}")));
+        assert!(!needs_none(""));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_no_fault() {
+        let mut modules = Finding::missing("RDMA modules", "not loaded: rdma_ucm", "modprobe");
+        modules.excuse();
+        assert_eq!(modules.level, Level::Warning);
+        assert!(
+            modules
+                .text
+                .ends_with("no portal of the configuration needs it")
+        );
+        let mut ring = Finding::missing("io_uring", "none", "another kernel");
+        ring.excuse();
+        assert_eq!(ring.level, Level::Missing);
+    }
 
     fn port(active: bool) -> Port {
         Port {
@@ -412,9 +464,12 @@ mod tests {
     fn a_broken_configuration_is_missing_and_none_is_good() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("srptgt.toml");
-        assert_eq!(configuration(&path).level, Level::Good);
+        assert_eq!(
+            configuration(&path, load(&path).as_ref()).level,
+            Level::Good
+        );
         std::fs::write(&path, "lun = 1").unwrap();
-        let finding = configuration(&path);
+        let finding = configuration(&path, load(&path).as_ref());
         assert_eq!(finding.level, Level::Missing);
         assert!(finding.text.contains("line 1"), "{}", finding.text);
     }
