@@ -89,7 +89,7 @@ impl<'a> Change<'a> {
             self.next.portals.remove(portal);
         }
         if self.next.config != self.before.config {
-            tracing::info!(?plan, "the configuration has changed");
+            tracing::info!("the configuration has changed: {plan}");
         }
         self.control.publish(self.next);
         take_away(self.control, &self.before, plan).await
