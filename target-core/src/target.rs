@@ -129,7 +129,6 @@ struct Queued {
 /// One worker's SCSI target.
 #[derive(Debug)]
 pub struct Target {
-    limits: TargetLimits,
     tasks: TaskTable,
     units: Slab<Unit>,
     nexuses: Slab<Nexus>,
@@ -149,7 +148,6 @@ impl Target {
     /// A target without logical units or nexuses, whose data buffers come from `data`.
     pub fn new(limits: TargetLimits, data: Pool) -> Self {
         Self {
-            limits,
             tasks: TaskTable::new(limits.tasks),
             units: Slab::new(0),
             nexuses: Slab::new(0),

@@ -45,7 +45,8 @@ struct Asker {
     ends_sessions: bool,
 }
 
-/// A request that waits for tasks to stop.
+/// A request that waits for tasks to stop. There are at most as many as channels have exchanges, so that none is ever refused:
+/// who aborts one command after the other would be left with nothing but a new login.
 #[derive(Debug)]
 pub(super) struct Pending {
     asker: Asker,
@@ -98,9 +99,6 @@ impl Target {
             Function::ClearAca => return Some(Response::FunctionComplete),
             Function::Unknown(_) => return Some(Response::FunctionRejected),
         };
-        if self.pending.len() >= self.limits.tasks as usize {
-            return Some(Response::FunctionRejected);
-        }
         let scope = Scope {
             units,
             nexus,

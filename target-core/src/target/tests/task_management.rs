@@ -348,6 +348,29 @@ fn other_functions() {
 }
 
 #[test]
+fn no_request_is_refused_because_others_wait() {
+    let (mut bench, _) = staged(Stage::Executing);
+    // Three times as many as there are tasks.
+    let requests = 48;
+    for _ in 0..requests {
+        bench.manage(bench.b, LogicalUnitReset);
+    }
+    bench.manage(bench.a, AbortTask { tag: 77 });
+    assert_eq!(bench.trace(), ["cancel"]);
+    bench.complete();
+    let trace = bench.trace();
+    let (aborted, answers) = trace.split_first().expect("an end");
+    assert_eq!(aborted, "1: aborted");
+    assert_eq!(answers.len(), 1 + requests);
+    assert!(
+        answers
+            .iter()
+            .all(|line| line.ends_with("FunctionComplete"))
+    );
+    bench.assert_idle();
+}
+
+#[test]
 fn a_request_whose_connection_goes_is_not_answered() {
     let (mut bench, _) = staged(Stage::Executing);
     bench.manage(bench.b, LogicalUnitReset);
