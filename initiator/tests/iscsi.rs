@@ -504,6 +504,22 @@ fn unexpected_pdus_wait_for_the_targets_buffers() {
     assert_eq!(sent(&mut machine).len(), 1);
 }
 
+/// The third of three unsolicited PDUs would wait for the answer to the command that it is a part of.
+#[test]
+fn unsolicited_data_that_the_target_has_no_buffers_for_wait_to_be_asked_for() {
+    let mut limits = LoginLimits::new(Datamover::Iser);
+    limits.initial_r2t = false;
+    limits.immediate_data = false;
+    limits.max_outstanding_unexpected_pdus = 2;
+    for (pdus, unsolicited) in [(2, 2), (3, 0)] {
+        let mut machine = live(options(Datamover::Iser), limits.clone());
+        let segment = limits.max_recv_data_segment_length;
+        let (sent, _) = submit(&mut machine, &write(pdus * segment));
+        assert_eq!(sent.len(), 1 + unsolicited);
+        assert!(!machine.has_transmit());
+    }
+}
+
 #[test]
 fn what_takes_too_long_is_told_once() {
     let mut machine = usual(Datamover::Tcp);

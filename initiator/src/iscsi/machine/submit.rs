@@ -248,7 +248,14 @@ impl Unasked {
             true => most.min(agreed.max_xmit_data_segment_length),
             false => 0,
         };
-        let total = if agreed.initial_r2t { immediate } else { most };
+        let follow = (most - immediate).div_ceil(agreed.max_xmit_data_segment_length.max(1));
+        // What the target has no buffers for would wait for the end of its own command (RFC 7145 6.7).
+        let target = agreed.rdma.map_or(0, |r| r.max_outstanding_unexpected_pdus);
+        let has_room = target == 0 || follow <= target;
+        let total = match !agreed.initial_r2t && has_room {
+            true => most,
+            false => immediate,
+        };
         Self { immediate, total }
     }
 }
