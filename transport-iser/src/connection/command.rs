@@ -15,7 +15,7 @@ use super::outbox::Outgoing;
 use super::receive::{Current, Head};
 use super::window::Turn;
 use crate::Sn;
-use crate::pdu::{Ahs, RESERVED_TAG, RejectReason, ScsiCommand};
+use crate::pdu::{Ahs, Opcode, RESERVED_TAG, RejectReason, ScsiCommand};
 
 /// What a command says about itself and its buffers.
 struct Plan {
@@ -191,9 +191,13 @@ impl Connection {
         if self.exchanges.find(initiator_task_tag).is_some() {
             return Err(RejectReason::TASK_IN_PROGRESS);
         }
+        let has_place = match Opcode::of(&self.last_bhs) {
+            Opcode::TASK_MANAGEMENT_REQUEST => self.window.begin_management(immediate),
+            _ => self.window.begin(immediate),
+        };
         // Other requests find a place by the window.
         let too_many = RejectReason::TOO_MANY_IMMEDIATE_COMMANDS;
-        if !self.window.begin(immediate) {
+        if !has_place {
             return Err(too_many);
         }
         let Some(exchange) = self.exchanges.begin(initiator_task_tag) else {

@@ -25,6 +25,12 @@ pub struct Counters {
     pub refused_commands: u64,
     /// Rejects that were sent.
     pub rejects: u64,
+    /// Commands that waited for a buffer for their data.
+    pub buffer_waits: u64,
+    /// Those of them for which none came in time.
+    pub buffer_timeouts: u64,
+    /// Times when nothing more was read, since the initiator did not take its answers.
+    pub unread: u64,
     /// Pings of the target.
     pub pings: u64,
     /// PDUs that ended the connection.

@@ -49,6 +49,10 @@ impl Outgoing {
         matches!(self, Outgoing::Pull { exchange, .. } if *exchange == id)
     }
 
+    pub(super) fn is_login(&self) -> bool {
+        matches!(self, Outgoing::Control(Control::Login(_), _))
+    }
+
     /// Whether it asks the initiator for something, which nobody wants when the connection ends.
     pub(super) fn is_request(&self) -> bool {
         matches!(self, Outgoing::R2t { .. } | Outgoing::Pull { .. })

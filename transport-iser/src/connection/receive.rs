@@ -86,6 +86,7 @@ impl Connection {
                 Some(Framed::End { intact: true }) => {
                     self.end_pdu()?;
                     if self.queued_bytes >= super::MAX_QUEUED_BYTES {
+                        self.counters.unread += 1;
                         return Ok(());
                     }
                 }
@@ -110,7 +111,7 @@ impl Connection {
         };
         self.begin_pdu(&head)?;
         let starved = matches!(self.current, Current::Starved(_));
-        self.timers.starved(starved);
+        self.counters.buffer_waits += u64::from(self.timers.starved(starved));
         Ok(!starved)
     }
 

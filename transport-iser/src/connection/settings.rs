@@ -9,7 +9,7 @@ pub struct Settings {
     pub limits: LoginLimits,
     /// Commands of one connection at a time: how far MaxCmdSN is ahead. At least 1.
     pub command_window: u16,
-    /// Immediate requests of one connection at a time, beside the window. At least 1.
+    /// Immediate requests of one connection at a time, beside the window. At least 2, one of which is kept for task management.
     pub immediate_requests: u16,
     /// In this time a login must be over.
     pub login_timeout_ms: u64,
@@ -34,7 +34,7 @@ impl Settings {
 
     /// Requests that a connection can have at a time; the places of its exchanges are below this number.
     pub fn exchanges(&self) -> u32 {
-        u32::from(self.command_window.max(1)) + u32::from(self.immediate_requests.max(1))
+        u32::from(self.command_window.max(1)) + u32::from(self.immediate_requests.max(2))
     }
 }
 

@@ -70,12 +70,14 @@ impl Timers {
         self.logging_out_ms = Some(self.now_ms);
     }
 
-    pub(super) fn starved(&mut self, starved: bool) {
-        if starved {
-            self.starved_ms.get_or_insert(self.now_ms);
-        } else {
-            self.starved_ms = None;
-        }
+    /// Whether a PDU waits for a buffer. True when it has only just begun to.
+    pub(super) fn starved(&mut self, starved: bool) -> bool {
+        let begins = starved && self.starved_ms.is_none();
+        self.starved_ms = match starved {
+            true => self.starved_ms.or(Some(self.now_ms)),
+            false => None,
+        };
+        begins
     }
 
     /// There was a buffer: it is worth waiting for the next one again.
@@ -138,6 +140,7 @@ impl Connection {
         let starved_ms = self.timers.starved_ms;
         if is_due(starved_ms.map(|at| at.saturating_add(STARVE_MS))) {
             self.timers.gave_up = true;
+            self.counters.buffer_timeouts += 1;
             self.drain_backlog();
         }
         if is_due(self.shrink_deadline_ms()) {

@@ -33,7 +33,7 @@ impl CommandWindow {
             expected: first,
             places: u32::from(places.max(1)),
             commands: 0,
-            immediate_places: u32::from(immediate_places.max(1)),
+            immediate_places: u32::from(immediate_places.max(2)),
             immediate: 0,
         }
     }
@@ -65,10 +65,19 @@ impl CommandWindow {
         Turn::Now
     }
 
-    /// Takes a place for a request that is going to last. False when all places are taken.
+    /// Takes a place for a command. False when all places are taken; immediate commands leave one, so that they can be aborted.
     pub(super) fn begin(&mut self, immediate: bool) -> bool {
+        self.take_place(immediate, u32::from(immediate))
+    }
+
+    /// Takes a place for a task management request. False when all places are taken.
+    pub(super) fn begin_management(&mut self, immediate: bool) -> bool {
+        self.take_place(immediate, 0)
+    }
+
+    fn take_place(&mut self, immediate: bool, kept: u32) -> bool {
         let (used, places) = match immediate {
-            true => (&mut self.immediate, self.immediate_places),
+            true => (&mut self.immediate, self.immediate_places - kept),
             false => (&mut self.commands, self.places),
         };
         let has_room = *used < places;
@@ -118,9 +127,12 @@ mod tests {
 
     #[test]
     fn immediate_requests_have_places_of_their_own() {
-        let mut window = CommandWindow::new(Sn(0), 1, 1);
+        let mut window = CommandWindow::new(Sn(0), 1, 2);
         assert!(window.begin(true) && !window.begin(true));
-        assert!(window.begin(false));
+        assert!(window.begin_management(true) && !window.begin_management(true));
+        assert!(window.begin(false) && !window.begin_management(false));
+        window.end(true);
+        assert!(!window.begin(true), "the last place is kept");
         window.end(true);
         assert!(window.begin(true));
     }

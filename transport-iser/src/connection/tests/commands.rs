@@ -7,7 +7,8 @@ use target_core::status::Status;
 use super::harness::{Bed, FIRST, LUN, good, pattern, read};
 use crate::Sn;
 use crate::pdu::{
-    Ahs, DataIn, Opcode, RESERVED_TAG, Reject, RejectReason, ScsiResponse, scsi_response,
+    Ahs, DataIn, Opcode, RESERVED_TAG, Reject, RejectReason, ScsiResponse, TaskManagementCode,
+    TaskManagementRequest, scsi_response,
 };
 
 #[test]
@@ -188,15 +189,26 @@ fn a_tag_that_is_in_use_is_rejected_and_one_that_has_ended_is_not() {
 #[test]
 fn immediate_commands_do_not_move_the_window_and_are_bounded() {
     let mut bed = Bed::tcp(|_| ());
-    for tag in 0..3 {
+    for tag in 0..2 {
         let mut pdu = read(FIRST, tag, 0);
         pdu.immediate = true;
         bed.send(&pdu.encode(0), &[]);
     }
-    assert_eq!(bed.events().len(), 2);
+    assert_eq!(bed.events().len(), 1);
     let reject = Reject::parse(&bed.sent_one().bhs).unwrap();
     assert_eq!(reject.reason, RejectReason::TOO_MANY_IMMEDIATE_COMMANDS);
     assert_eq!(reject.exp_cmd_sn, FIRST);
+    // Who has sent as many as there are can still abort them.
+    let abort = TaskManagementRequest {
+        immediate: true,
+        function: TaskManagementCode::ABORT_TASK_SET,
+        lun: LUN,
+        initiator_task_tag: 9,
+        cmd_sn: FIRST,
+        ..TaskManagementRequest::default()
+    };
+    bed.send(&abort.encode(0), &[]);
+    bed.task_management();
 }
 
 #[test]

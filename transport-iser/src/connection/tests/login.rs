@@ -1,12 +1,12 @@
 //! From the first Login Request to the first command.
 
-use target_core::port::{Channel, ChannelEvent, CloseReason};
+use target_core::port::{Channel, ChannelEvent, CloseReason, Transmit};
 
 use super::harness::{Bed, FIRST, Posted, Sent, read};
 use crate::Sn;
 use crate::connection::LoginEvent;
 use crate::login::{Admission, Datamover, Digest};
-use crate::pdu::{Bhs, LoginRequest, LoginResponse, LoginStatus, NopOut, Stage};
+use crate::pdu::{BHS_BYTES, Bhs, LoginRequest, LoginResponse, LoginStatus, NopOut, Stage};
 
 const KEYS: &str = "InitiatorName=iqn.2026-11.test:initiator\0TargetName=iqn.2026-11.test:target\0\
     SessionType=Normal\0HeaderDigest=CRC32C,None\0DataDigest=CRC32C\0MaxRecvDataSegmentLength=8192\0";
@@ -77,6 +77,28 @@ fn a_login_comes_to_full_feature_phase_and_its_digests() {
     assert_eq!((pdu.exp_cmd_sn, pdu.max_cmd_sn), (FIRST, FIRST.plus(7)));
     bed.agree(&negotiated);
     assert_eq!(bed.read(1, 0).tag, 1);
+}
+
+/// The final response waited for a message buffer until a ping was due.
+#[test]
+fn what_waits_behind_the_final_response_has_digests() {
+    let mut bed = Bed::login(Datamover::Tcp);
+    knock(&mut bed);
+    bed.connection.handle_admission(Ok(admission()));
+    bed.events();
+    let Some(LoginEvent::Established(negotiated)) = bed.connection.poll_login() else {
+        panic!("a session expected");
+    };
+    bed.connection.handle_timeout(15_000);
+    let mut framed = || match bed.connection.poll_transmit() {
+        Some(Transmit::Stream { message, .. }) => message.len(),
+        other => panic!("bytes expected, {other:?} came"),
+    };
+    let (first, second) = (framed(), framed());
+    let digest = 4;
+    assert!(first > BHS_BYTES && negotiated.header_digest == Digest::Crc32c);
+    assert_eq!(second, BHS_BYTES + digest, "the ping");
+    assert!(!bed.connection.has_transmit());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{SENSE_SEGMENT_BYTES, data_in, flags, sense_segment};
 use crate::Sn;
 use crate::connection::Connection;
 use crate::connection::exchange::Ended;
-use crate::connection::outbox::{Control, Outgoing, numbered};
+use crate::connection::outbox::{Outgoing, numbered};
 use crate::pdu::{DataIn, R2t, RESERVED_TAG};
 use crate::tcp::{Writer, pdu_bytes};
 
@@ -24,17 +24,15 @@ impl Connection {
         let mut pieces = std::mem::take(&mut self.pieces);
         let (header_digest, data_digest) = (self.agreed.header_digest, self.agreed.data_digest);
         let mut writer = Writer::new(message, &mut pieces, header_digest, data_digest);
-        // Digests hold from the first PDU after the final response on, which nothing follows before the initiator speaks.
-        if matches!(
-            self.outbox.front(),
-            Some(Outgoing::Control(Control::Login(_), _))
-        ) {
+        // Digests hold from the first PDU after the final response on. It goes alone, as a ping may wait behind it already.
+        let is_login = self.outbox.front().is_some_and(Outgoing::is_login);
+        if is_login {
             writer.without_digests();
         }
         let (mut data, mut next) = (None, Some(first));
         while next.is_some_and(|needed| needed <= writer.room()) {
             data = self.write_next(&mut writer);
-            if data.is_some() {
+            if data.is_some() || is_login {
                 break;
             }
             next = self.outbox.front().map(|next| self.stream_bytes(next));
