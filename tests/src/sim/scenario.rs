@@ -17,6 +17,18 @@ pub(crate) struct Weather {
     /// Byte streams stand still, for up to this long.
     pub(crate) stalls: u64,
     pub(crate) stall_us: u64,
+    /// What is written to a byte stream comes in crumbs: its first bytes one at a time.
+    pub(crate) crumbs: u64,
+}
+
+/// How initiators read from byte streams.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    /// So many bytes at a time, with a pause behind them; 0: all there is, without one.
+    pub(crate) bytes: usize,
+    pub(crate) pause_us: u64,
+    /// Nothing is read for up to this long, now and then.
+    pub(crate) deaf_us: u64,
 }
 
 /// How the disk behaves, in thousandths of the operations and in microseconds.
@@ -40,6 +52,8 @@ pub(crate) struct Trouble {
     pub(crate) logout: u64,
     /// The target says goodbye to a channel.
     pub(crate) kick: u64,
+    /// Nothing is read from a stream for a while, and pings are written.
+    pub(crate) deaf: u64,
 }
 
 /// How an initiator talks to the target.
@@ -65,6 +79,8 @@ pub(crate) struct IscsiChoices {
     pub(crate) immediate_requests: u16,
     pub(crate) nop_ms: u64,
     pub(crate) messages: usize,
+    /// Over a stream: pings under way, and bytes of the longest.
+    pings: (usize, u64),
 }
 
 impl IscsiChoices {
@@ -88,6 +104,15 @@ impl IscsiChoices {
             ..usual
         }
     }
+
+    /// Pings that an initiator may have under way, and bytes of the longest. A target has no means to hold messages back.
+    pub(crate) fn pings(&self, protocol: Protocol) -> (usize, u64) {
+        match protocol {
+            Protocol::Srp => (0, 0),
+            Protocol::Iser => (4, 600),
+            Protocol::Tcp => self.pings,
+        }
+    }
 }
 
 /// Everything that a seed chooses.
@@ -107,6 +132,7 @@ pub(crate) struct Scenario {
     /// Blocks of each logical unit.
     pub(crate) luns: Vec<u64>,
     pub(crate) weather: Weather,
+    pub(crate) reading: Reading,
     pub(crate) disk: DiskHabits,
     pub(crate) trouble: Trouble,
     /// Commands that the target takes at a time.
@@ -118,6 +144,8 @@ pub(crate) struct Scenario {
     pub(crate) steps: u64,
     /// Time between two steps of an initiator.
     pub(crate) pause_us: u64,
+    /// At least so long between two steps of an initiator that has taken all of its own.
+    pub(crate) rest_us: u64,
     pub(crate) command_timeout_ms: u64,
 }
 
@@ -148,8 +176,17 @@ impl Scenario {
         }
         self.weather.stalls = r.pick(&[0, 0, 10]);
         self.weather.stall_us = r.pick(&[100_000, 4_000_000]);
-        // As the daemon has it: beside what commands move there is room for what comes without being asked for.
-        self.data_bytes = self.data_bytes.max(8 * Self::MAX_TRANSFER);
+        self.weather.crumbs = r.pick(&[0, 50, 300]);
+        self.reading = Reading {
+            bytes: r.pick(&[0, 0, 0, 700]),
+            pause_us: r.pick(&[100, 5_000]),
+            deaf_us: r.pick(&[50_000, 4_000_000]),
+        };
+        self.trouble.deaf = r.pick(&[0, 20, 100]);
+        self.rest_us = 20_000;
+        // Beside what commands move there is room for what comes without being asked for, more or less of it.
+        let least = r.pick(&[2, 2, 8]);
+        self.data_bytes = self.data_bytes.max(least * Self::MAX_TRANSFER);
     }
 
     fn of_srp(seed: u64) -> Self {
@@ -169,6 +206,7 @@ impl Scenario {
             block_size,
             luns: (0..r.within(1, 3)).map(|_| r.pick(&[8, 24, 64])).collect(),
             weather: weather(r),
+            reading: Reading::default(),
             disk: DiskHabits {
                 latency_us: r.pick(&[20, 200, 5_000]),
                 errors: r.pick(&[0, 0, 30]),
@@ -182,6 +220,7 @@ impl Scenario {
             receives: r.pick(&[4, 16, 64]),
             steps: r.within(10, 40),
             pause_us: r.pick(&[50, 1_000, 50_000]),
+            rest_us: 0,
             command_timeout_ms: r.pick(&[500, 3_000]),
         }
     }
@@ -208,6 +247,7 @@ fn weather(r: &mut Random) -> Weather {
         jitter_us: r.pick(&[0, 50, 50, 3_000, 3_000, 100_000]),
         stalls: 0,
         stall_us: 0,
+        crumbs: 0,
     }
 }
 
@@ -225,6 +265,7 @@ fn iscsi(r: &mut Random) -> IscsiChoices {
         immediate_requests: r.pick(&[2, 16]),
         nop_ms: r.pick(&[1_000, 15_000]),
         messages: r.pick(&[16 << 10, 256 << 10]),
+        pings: r.pick(&[(4, 600), (4, 600), (256, 8192)]),
     }
 }
 
@@ -237,5 +278,6 @@ fn trouble(r: &mut Random) -> Trouble {
         cut: scale * r.pick(&[0, 20]),
         logout: scale * r.pick(&[0, 8]),
         kick: scale * r.pick(&[0, 5]),
+        deaf: 0,
     }
 }

@@ -21,6 +21,9 @@ const AGAIN_US: (u64, u64) = (200_000, 1_500_000);
 /// Bytes that are cut off at most at a time.
 const LONGEST_PIECE: u64 = 8 << 10;
 
+/// Bytes that come one at a time: the headers of a PDU, their digest, and some data.
+const CRUMBS: u64 = 80;
+
 /// Which end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -87,7 +90,12 @@ struct Everything {
     asking: BTreeSet<(u64, u32)>,
     /// When a writer finds room again.
     wakes: BTreeSet<u64>,
+    /// Streams whose last bytes were lost with their end.
     cuts: u64,
+    /// Reads of the target that found one byte.
+    crumbs: u64,
+    /// Writes of the target that found the stream full.
+    full: u64,
 }
 
 /// All streams.
@@ -103,6 +111,8 @@ impl Streams {
             asking: BTreeSet::new(),
             wakes: BTreeSet::new(),
             cuts: 0,
+            crumbs: 0,
+            full: 0,
         })))
     }
 
@@ -141,9 +151,14 @@ impl Streams {
     pub(crate) fn write(&self, link: u32, side: Side, bytes: &[u8], now_us: u64) -> usize {
         let taken = bytes.len().min(self.room(link, side));
         let mut all = self.0.borrow_mut();
+        all.full += u64::from(taken < bytes.len() && side == Side::Target);
+        let mut crumbs = all.crumbs();
         let mut rest = &bytes[..taken];
         while !rest.is_empty() {
-            let len = 1 + all.random.below(LONGEST_PIECE) as usize;
+            let len = match crumbs.next() {
+                Some(_) => 1,
+                None => 1 + all.random.below(LONGEST_PIECE) as usize,
+            };
             let (now, later) = rest.split_at(len.min(rest.len()));
             rest = later;
             let at_us = now_us + all.delay();
@@ -170,6 +185,7 @@ impl Streams {
                 }
                 direction.bytes -= read.len();
                 all.wakes.insert(now_us + DELAY_US);
+                all.crumbs += u64::from(read.len() == 1 && side == Side::Target);
                 Found::Bytes(read)
             }
             _ => Found::Nothing,
@@ -227,13 +243,26 @@ impl Streams {
         self.0.borrow().streams.len()
     }
 
-    /// Streams whose last bytes were lost with their end.
-    pub(crate) fn cuts(&self) -> u64 {
-        self.0.borrow().cuts
+    /// How often things happened that a seed may or may not bring about.
+    pub(crate) fn corners(&self) -> [(&'static str, u64); 3] {
+        let all = self.0.borrow();
+        [
+            ("streams that lost their last bytes", all.cuts),
+            ("streams: single bytes for the target", all.crumbs),
+            ("streams: their reader holds the target back", all.full),
+        ]
     }
 }
 
 impl Everything {
+    /// How many bytes of a write come one at a time.
+    fn crumbs(&mut self) -> std::ops::Range<u64> {
+        match self.random.chance(self.weather.crumbs) {
+            true => 0..self.random.within(1, CRUMBS),
+            false => 0..0,
+        }
+    }
+
     fn delay(&mut self) -> u64 {
         let Weather {
             loss,

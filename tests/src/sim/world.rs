@@ -120,7 +120,7 @@ impl World {
         ]);
         if self.scenario.is_mixed() {
             corners.extend(self.target.iscsi_corners());
-            corners.push(("streams that lost their last bytes", self.streams.cuts()));
+            corners.extend(self.streams.corners());
         }
         corners
     }
@@ -149,9 +149,7 @@ impl World {
             stalls: 0,
             ..self.scenario.disk
         };
-        for initiator in &mut self.initiators {
-            initiator.stage = Stage::Calm;
-        }
+        self.initiators.iter_mut().for_each(Initiator::calm);
     }
 
     fn wait(&mut self, time_us: u64) {
@@ -182,7 +180,8 @@ impl World {
     }
 
     fn next_time(&self) -> Option<u64> {
-        let initiators = self.initiators.iter().filter_map(Initiator::next_time);
+        let initiators = self.initiators.iter();
+        let initiators = initiators.filter_map(|initiator| initiator.next_time(self.now_us));
         let arrival = self.network.next_arrival();
         initiators
             .chain(self.target.next_time())

@@ -1,4 +1,5 @@
-//! Every command is answered exactly once, or was aborted, or its connection is gone. And so says either side.
+//! Every command is answered exactly once, or was aborted, or its connection is gone. And so says either side. Task management
+//! is never refused, however much of it waits.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -88,7 +89,15 @@ impl Answers {
                     "exchange {exchange} of link {link} is used twice"
                 );
             }
-            Entry::ManagementFinished { link, exchange, .. } => {
+            Entry::ManagementFinished {
+                link,
+                exchange,
+                is_done,
+            } => {
+                assert!(
+                    is_done,
+                    "task management {exchange} of link {link} is refused"
+                );
                 let found = self.managing.remove(&(link, exchange));
                 assert!(
                     found.is_some(),

@@ -17,6 +17,10 @@ const ISCSI_HEAP_BYTES: usize = UNREAD_BYTES + 2 * UNREAD_BYTES + (64 << 10);
 /// Connections of one initiator that the target may hold at a time, with those that it does not know to be dead.
 const LINKS_PER_INITIATOR: usize = 24;
 
+/// Requests that an initiator has under way: commands as the target lets it, pings as it wants, and task management as often as
+/// it can ask in its steps.
+const REQUESTS_PER_INITIATOR: usize = 512;
+
 /// Packets of one queue pair that are on their way: a window in each direction, its repetitions and duplicates.
 const PACKETS_PER_LINK: usize = 2048;
 
@@ -46,6 +50,11 @@ pub(super) fn look(view: &View<'_>) {
         "{tasks} operations at the disk"
     );
     for (place, initiator) in view.initiators.iter().enumerate() {
+        let requests = initiator.requests();
+        assert!(
+            requests <= REQUESTS_PER_INITIATOR,
+            "{requests} requests of initiator {place} are under way"
+        );
         let refused = initiator.refused_accesses();
         assert_eq!(
             refused, 0,

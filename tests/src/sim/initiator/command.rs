@@ -49,11 +49,8 @@ pub(super) struct Check {
 impl Initiator {
     /// One command of any kind, if there is room for it.
     pub(super) fn submit_any(&mut self, now_us: u64) {
-        if let Session::Iscsi(session) = &mut self.machine
-            && self.random.chance(30)
-        {
-            let len = self.random.below(600);
-            session.ping((0..len).map(|place| place as u8).collect());
+        if self.protocol != Protocol::Srp && self.random.chance(30) {
+            self.ping();
         }
         let channel = ChannelNumber(self.random.below(self.channels.into()) as u16);
         let lun = self.random.below(self.luns.len() as u64) as u8;

@@ -13,9 +13,6 @@ use super::trouble::MOST_FLYING;
 use crate::sim::journal::Entry;
 use crate::sim::stream::{Found, Side};
 
-/// Bytes that are read at a time.
-const READ_BYTES: usize = 16 << 10;
-
 impl Initiator {
     fn iscsi(&mut self) -> Option<&mut Iscsi> {
         match &mut self.machine {
@@ -83,14 +80,15 @@ impl Initiator {
                 return;
             };
             let number = link.number;
-            match self
-                .streams
-                .read(number, Side::Initiator, READ_BYTES, now_us)
-            {
+            let Some(most) = self.reader.most(now_us) else {
+                return;
+            };
+            match self.streams.read(number, Side::Initiator, most, now_us) {
                 Found::Nothing => return,
                 Found::End => self.lose(|link| link.number == number, now_us),
                 Found::Bytes(bytes) => {
                     incoming.extend_from_slice(&bytes);
+                    self.reader.handle_read(now_us);
                     self.run_pdus();
                     self.run_machine(now_us);
                 }

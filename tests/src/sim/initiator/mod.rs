@@ -1,30 +1,32 @@
 //! An initiator: the pure session machine over `roce`, and somebody at the keyboard who has no patience.
 
 mod command;
+mod end;
 mod iscsi;
 mod link;
+mod login;
 mod memory;
+mod reader;
 mod session;
+mod step;
 mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 
 use initiator::iscsi::machine as iscsi_machine;
-use initiator::machine::{ChannelNumber, LoginOptions, RequestId, TaskFunction};
-use roce::cm::CmConfig;
-use roce::qp::{PathMtu, Tuning};
-use roce::{Datagram, Node, NodeConfig};
-use target_core::lun::Lun;
-use transport_iser::Sn;
-use transport_iser::iser::CmHeader;
-use transport_iser::login::Datamover;
+use initiator::machine::{ChannelNumber, LoginOptions, TaskFunction};
+use roce::qp::PathMtu;
+use roce::{Datagram, Node};
 
 use self::command::Op;
 use self::link::Link;
+use self::login::{iscsi_options, machine_room};
 use self::memory::{Memory, Slot};
-use self::session::{News, Outcome, Session};
-use super::journal::{End, Entry, Journal};
+use self::reader::Reader;
+use self::session::Session;
+use self::step::Step;
+use super::journal::Journal;
 use super::network::Packet;
 use super::random::Random;
 use super::scenario::{Protocol, Scenario, Trouble};
@@ -36,23 +38,6 @@ const MANAGEMENT_TIMEOUT_MS: u64 = 5_000;
 
 /// How long a command may take when nothing is wrong any more: longer than the longest stall of the disk.
 const CALM_TIMEOUT_MS: u64 = 60_000;
-
-/// How often somebody looks who has no connection.
-const IDLE_US: u64 = 20_000;
-
-/// What an initiator has in mind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    Act,
-    LogIn,
-    Rejoin(ChannelNumber),
-    /// After a goodbye.
-    HangUp,
-    /// After an answer that asks for another try.
-    TryAgain,
-    /// Patience with a command whose abort was answered ends, if the command has not.
-    GiveUp(u64),
-}
 
 /// How far an initiator has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +63,7 @@ pub(crate) struct Initiator {
     machine: Session,
     protocol: Protocol,
     streams: Streams,
+    reader: Reader,
     links: Vec<Link>,
     /// By tag.
     ops: BTreeMap<u64, Op>,
@@ -103,7 +89,10 @@ pub(crate) struct Initiator {
     block_size: u64,
     luns: Vec<u64>,
     trouble: Trouble,
+    /// Pings that may be under way, and bytes of the longest.
+    pings: (usize, u64),
     pause_us: u64,
+    rest_us: u64,
     command_timeout_ms: u64,
     /// Refused requests of earlier lives.
     refused_before: u64,
@@ -141,6 +130,7 @@ impl Initiator {
             machine,
             protocol,
             streams: streams.clone(),
+            reader: Reader::new(scenario.reading),
             links: Vec::new(),
             ops: BTreeMap::new(),
             managements: BTreeMap::new(),
@@ -161,7 +151,9 @@ impl Initiator {
             block_size: scenario.block_size.into(),
             luns: scenario.luns.clone(),
             trouble: scenario.trouble,
+            pings: scenario.iscsi.pings(protocol),
             pause_us: scenario.pause_us,
+            rest_us: scenario.rest_us,
             command_timeout_ms: scenario.command_timeout_ms,
             refused_before: 0,
         }
@@ -217,142 +209,32 @@ impl Initiator {
         self.say_pdus(now_us);
     }
 
-    /// A session that has said nothing yet.
-    fn session(&mut self) -> Session {
-        if self.protocol == Protocol::Srp {
-            return Session::srp(self.options, self.channels);
-        }
-        let mut options = self.iscsi_options.clone();
-        options.first_cmd_sn = Sn(self.random.pick(&[1, u32::MAX - 5, 0x7fff_fffa]));
-        Session::iscsi(options)
-    }
-
-    /// What it says of itself when it connects over iSER.
-    fn own_header(&self) -> CmHeader {
-        CmHeader {
-            zero_based_addresses: false,
-            send_with_invalidate: self.invalidates,
-        }
-    }
-
-    fn run_machine(&mut self, now_us: u64) {
-        while let Some(news) = self.machine.poll() {
-            match news {
-                News::LoggedIn => self.links.iter_mut().for_each(|link| link.is_live = true),
-                News::Done(request, outcome) => self.handle_done(request, outcome, now_us),
-                News::TimedOut(request) => self.handle_timed_out(request, now_us),
-                News::Closed(channel) => self.lose(|link| link.channel == channel, now_us),
-            }
-        }
-    }
-
-    fn handle_done(&mut self, request: RequestId, outcome: Outcome, now_us: u64) {
-        if let Some((_, function)) = self.managements.remove(&request.0) {
-            // Somebody else's reset may have ended the command without a word, and a refused abort says nothing of it.
-            if let TaskFunction::AbortTask(task) = function
-                && self.ops.contains_key(&task.0)
-            {
-                let at = now_us + MANAGEMENT_TIMEOUT_MS * 1000;
-                self.plans.insert((at, Step::GiveUp(task.0)));
-            }
-            return;
-        }
-        let op = self.ops.remove(&request.0);
-        let op = op.expect("an end of a command that runs");
-        let end = self.meaning_of(request, &op, outcome);
-        self.end(op, end, outcome, now_us);
-    }
-
-    /// A reset that went by another channel may have overtaken the command.
-    fn meaning_of(&self, request: RequestId, op: &Op, outcome: Outcome) -> End {
-        let lun = Lun::peripheral(op.lun);
-        let mut reasons = self
-            .managements
-            .values()
-            .filter(|(_, function)| match *function {
-                TaskFunction::AbortTask(task) => task == request,
-                TaskFunction::ClearAca(_) => false,
-                TaskFunction::AbortTaskSet(of)
-                | TaskFunction::ClearTaskSet(of)
-                | TaskFunction::LogicalUnitReset(of) => of == lun,
-            });
-        match outcome {
-            Outcome::Answered(answer) if answer.is_good() => End::Good,
-            Outcome::Answered(_) => End::Failed,
-            Outcome::Managed | Outcome::Refused => panic!("command {} is rejected", op.number),
-            Outcome::Aborted if reasons.all(|(channel, _)| *channel == op.channel) => End::Aborted,
-            Outcome::Aborted => End::Overtaken,
-            Outcome::ChannelLost => End::Lost,
-        }
-    }
-
-    fn handle_timed_out(&mut self, request: RequestId, now_us: u64) {
-        let Some(op) = self.ops.get(&request.0) else {
-            // Task management has failed: only a new login helps.
-            self.plans.insert((now_us, Step::LogIn));
-            return;
-        };
-        let number = op.number;
-        self.journal.write(Entry::TimedOut { op: number });
-        assert!(
-            self.stage < Stage::Verifying,
-            "command {number} was not answered in {CALM_TIMEOUT_MS} ms although nothing is wrong"
-        );
-        self.manage(op.channel, TaskFunction::AbortTask(request), now_us);
-    }
-
-    fn carry_out(&mut self, step: Step, now_us: u64) {
-        match step {
-            Step::Act if self.stage == Stage::Busy && !self.links.iter().any(|l| l.is_live) => {
-                self.plans.insert((now_us + IDLE_US, Step::Act));
-            }
-            Step::Act if self.stage == Stage::Busy => {
-                self.act(now_us);
-                self.steps_left = self.steps_left.saturating_sub(1);
-                let pause = 1 + self.random.below(self.pause_us);
-                self.plans.insert((now_us + pause, Step::Act));
-            }
-            Step::Act => {}
-            Step::LogIn => self.log_in(now_us),
-            Step::Rejoin(channel) => {
-                let is_alone = self.link_of(channel).is_none()
-                    && self.link_of(ChannelNumber(0)).is_some_and(|l| l.is_live);
-                match is_alone {
-                    true => self.connect(channel, now_us),
-                    false => self.log_in(now_us),
-                }
-            }
-            Step::HangUp => self.log_in(now_us),
-            Step::GiveUp(task) if self.ops.contains_key(&task) => self.log_in(now_us),
-            Step::TryAgain | Step::GiveUp(_) => {}
-        }
-    }
-
-    /// Drops all connections and begins again.
-    fn log_in(&mut self, now_us: u64) {
-        self.hang_up(now_us);
-        self.plans.retain(|(_, step)| *step == Step::Act);
-        self.machine = self.session();
-        if self.stage < Stage::Leaving {
-            self.connect(ChannelNumber(0), now_us);
-        }
-    }
-
-    fn hang_up(&mut self, now_us: u64) {
-        while !self.links.is_empty() {
-            self.lose(|_| true, now_us);
-        }
-    }
-
-    pub(crate) fn next_time(&self) -> Option<u64> {
+    pub(crate) fn next_time(&self, now_us: u64) -> Option<u64> {
         let plan = self.plans.first().map(|(at, _)| *at);
         let machine = self.machine.poll_timeout().map(|ms| ms * 1000);
         let node = self.node.poll_timeout();
-        plan.into_iter().chain(machine).chain(node).min()
+        let reader = self.reader.next_time(now_us);
+        let times = [plan, machine, node, reader];
+        times.into_iter().flatten().min()
+    }
+
+    /// Nothing more goes wrong.
+    pub(crate) fn calm(&mut self) {
+        self.stage = Stage::Calm;
+        self.reader.calm();
     }
 
     pub(crate) fn has_steps(&self) -> bool {
         self.steps_left > 0
+    }
+
+    /// Requests under way.
+    pub(crate) fn requests(&self) -> usize {
+        let aside = match &self.machine {
+            Session::Srp(_) => 0,
+            Session::Iscsi(session) => session.aside(),
+        };
+        self.ops.len() + self.managements.len() + aside
     }
 
     pub(crate) fn is_quiet(&self) -> bool {
@@ -373,39 +255,4 @@ impl Initiator {
     pub(crate) fn has_links(&self) -> bool {
         !self.links.is_empty()
     }
-
-    fn finish_op(&mut self, number: u64, end: End) {
-        self.journal.write(Entry::Ended { op: number, end });
-    }
-}
-
-fn iscsi_options(
-    index: u64,
-    protocol: Protocol,
-    scenario: &Scenario,
-) -> iscsi_machine::LoginOptions {
-    let datamover = match protocol {
-        Protocol::Iser => Datamover::Iser,
-        Protocol::Srp | Protocol::Tcp => Datamover::Tcp,
-    };
-    let name = format!("iqn.2026-11.model:initiator{index}");
-    let target = Some("iqn.2026-11.model:target");
-    iscsi_machine::LoginOptions {
-        limits: scenario.iscsi.limits(1, datamover),
-        ..iscsi_machine::LoginOptions::new(datamover, &name, target)
-    }
-}
-
-fn machine_room(index: u64, path_mtu: PathMtu, random: &mut Random) -> (Node, Memory) {
-    let mut node = Node::new(NodeConfig {
-        secret: random.next(),
-        cm: CmConfig {
-            max_mtu: path_mtu,
-            ca_guid: 0x100 + index,
-            ..CmConfig::default()
-        },
-        tuning: Tuning::default(),
-    });
-    let memory = Memory::new(&mut node);
-    (node, memory)
 }

@@ -159,6 +159,11 @@ impl Iscsi {
         self.machine.task_management(function, Some(deadline_ms))
     }
 
+    /// How many pings and goodbyes have no end yet.
+    pub(super) fn aside(&self) -> usize {
+        self.aside.len()
+    }
+
     /// A ping, whose answer nobody waits for.
     pub(super) fn ping(&mut self, data: Vec<u8>) {
         if !self.is_leaving {

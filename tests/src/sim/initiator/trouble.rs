@@ -5,6 +5,7 @@ use target_core::lun::Lun;
 
 use super::session::Session;
 use super::{Initiator, MANAGEMENT_TIMEOUT_MS, Stage, Step, machine_room};
+use crate::sim::scenario::Protocol;
 
 /// Messages of a connection without acknowledge, beyond which nothing more is sent but answers.
 pub(super) const MOST_FLYING: u32 = 48;
@@ -38,6 +39,11 @@ impl Initiator {
             trouble.death,
             trouble.cut,
             trouble.logout,
+            if self.protocol == Protocol::Tcp {
+                trouble.deaf
+            } else {
+                0
+            },
         ];
         let mut sum = 0;
         let choice = choices.iter().position(|weight| {
@@ -59,12 +65,30 @@ impl Initiator {
                 self.machine.logout();
                 self.plans.insert((now_us + 200_000, Step::HangUp));
             }
+            Some(5) => {
+                self.reader.turn_away(&mut self.random, now_us);
+                while self.random.chance(995) && self.ping() {}
+            }
             _ => {
                 for _ in 0..self.random.within(1, 4) {
                     self.submit_any(now_us);
                 }
             }
         }
+    }
+
+    /// Asks for an echo, unless enough are on their way.
+    pub(super) fn ping(&mut self) -> bool {
+        let (most, longest) = self.pings;
+        let Session::Iscsi(session) = &mut self.machine else {
+            return false;
+        };
+        let has_room = session.aside() < most;
+        if has_room {
+            let len = self.random.below(longest);
+            session.ping((0..len).map(|place| place as u8).collect());
+        }
+        has_room
     }
 
     pub(super) fn abort_any(&mut self, now_us: u64) {

@@ -27,6 +27,9 @@ impl Past {
                 sum.phase_collapses += counters.phase_collapses;
                 sum.pings += counters.pings;
                 sum.rejects += counters.rejects;
+                sum.buffer_waits += counters.buffer_waits;
+                sum.buffer_timeouts += counters.buffer_timeouts;
+                sum.unread += counters.unread;
             }
         }
     }

@@ -269,6 +269,9 @@ impl TargetSide {
                     (transmit, _) => panic!("not for what carries the connection: {transmit:?}"),
                 }
             }
+            let starves = connection.channel.has_transmit();
+            self.past.unsent += u64::from(starves && !connection.starves);
+            connection.starves = starves;
             if let Carrier::Stream(outgoing) = &mut connection.carrier {
                 freed |= outgoing.flush(&self.streams, link, now_us);
             }

@@ -83,6 +83,7 @@ impl TargetSide {
             channel: Machine::Iscsi(Box::new(machine)),
             phase: Phase::Live,
             member: None,
+            starves: false,
         };
         let before = self.connections.insert(link, connection);
         assert!(before.is_none(), "a link is used twice");

@@ -44,6 +44,7 @@ impl TargetSide {
             channel: Machine::Srp(Box::new(channel)),
             phase: Phase::Live,
             member: None,
+            starves: false,
         };
         self.connections.insert(link, connection);
         self.join(link, port, nexus);

@@ -59,6 +59,8 @@ struct Connection {
     phase: Phase,
     /// From the end of its login on.
     member: Option<(Port, NexusId)>,
+    /// It has something to send, and there was no buffer for it.
+    starves: bool,
 }
 
 /// An initiator port.
@@ -77,6 +79,8 @@ struct Past {
     iscsi: transport_iser::connection::Counters,
     reinstated: u64,
     invalidated: u64,
+    /// Waits of what is to be sent for a buffer.
+    unsent: u64,
 }
 
 struct Session {
@@ -334,6 +338,10 @@ impl TargetSide {
             ("iSCSI: phase collapses", iscsi.phase_collapses),
             ("iSCSI: pings of the target", iscsi.pings),
             ("iSCSI: rejects", iscsi.rejects),
+            ("iSCSI: waits for a data buffer", iscsi.buffer_waits),
+            ("iSCSI: no data buffer for too long", iscsi.buffer_timeouts),
+            ("iSCSI: waits for a message buffer", past.unsent),
+            ("iSCSI: unread answers stop the reading", iscsi.unread),
             ("iSCSI: reinstated sessions", past.reinstated),
             ("iSER: invalidated keys", past.invalidated),
         ]
