@@ -45,6 +45,7 @@ use exchange::{Ended, Exchanges, State};
 use outbox::{Control, Outgoing};
 use receive::Current;
 use timers::Timers;
+use transmit::DataInLimits;
 use window::CommandWindow;
 
 /// Answers without an exchange may hold so many bytes before no more is read from a stream.
@@ -71,6 +72,8 @@ struct Agreed {
     cid: u16,
     max_recv_data_segment_length: u32,
     max_xmit_data_segment_length: u32,
+    /// What follows of it and of the bursts.
+    data_in: DataInLimits,
     header_digest: bool,
     data_digest: bool,
     initial_r2t: bool,
@@ -88,6 +91,7 @@ impl Agreed {
         cid: 0,
         max_recv_data_segment_length: MAX_LOGIN_SEGMENT_BYTES as u32,
         max_xmit_data_segment_length: MAX_LOGIN_SEGMENT_BYTES as u32,
+        data_in: DataInLimits::NONE,
         header_digest: false,
         data_digest: false,
         initial_r2t: true,
@@ -102,11 +106,10 @@ impl Agreed {
     };
 
     fn new(negotiated: &Negotiated) -> Self {
-        Self {
+        let mut agreed = Self {
             session_type: negotiated.identity.session_type,
             cid: negotiated.identity.cid,
             max_recv_data_segment_length: negotiated.max_recv_data_segment_length,
-            max_xmit_data_segment_length: negotiated.max_xmit_data_segment_length,
             header_digest: negotiated.header_digest == Digest::Crc32c,
             data_digest: negotiated.data_digest == Digest::Crc32c,
             initial_r2t: negotiated.initial_r2t,
@@ -118,7 +121,16 @@ impl Agreed {
             },
             time2wait: negotiated.default_time2wait,
             time2retain: negotiated.default_time2retain,
-        }
+            ..Self::LOGIN
+        };
+        agreed.set_max_xmit(negotiated.max_xmit_data_segment_length);
+        agreed
+    }
+
+    /// The initiator takes data segments of so many bytes from now on.
+    fn set_max_xmit(&mut self, max_data_segment_length: u32) {
+        self.max_xmit_data_segment_length = max_data_segment_length;
+        self.data_in = DataInLimits::new(max_data_segment_length, self.bursts.max_burst_length);
     }
 }
 

@@ -227,7 +227,7 @@ impl Connection {
             let (end, pdus_follow) = (plan.unsolicited_end, plan.pdus_follow);
             slot.data_out.expect_unsolicited(end, pdus_follow, held);
         }
-        self.current = Current::Command(Command {
+        let command = Command {
             channel: self.id,
             exchange,
             tag: u64::from(pdu.initiator_task_tag),
@@ -237,7 +237,12 @@ impl Connection {
             data_in_len: plan.data_in_len,
             data_out_len: plan.data_out_len,
             immediate: None,
-        });
+        };
+        // Without a data segment nothing of it is still to come.
+        match head.data {
+            0 => self.end_command(command),
+            _ => self.current = Current::Command(command),
+        }
     }
 
     /// All of the command PDU is here: it goes to the core, with its data when they are whole.

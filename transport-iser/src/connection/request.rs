@@ -162,7 +162,8 @@ impl Connection {
             return Ok(());
         };
         let answer = text.handle_request(pdu, data, &self.targets);
-        self.agreed.max_xmit_data_segment_length = text.max_xmit_data_segment_length();
+        self.agreed
+            .set_max_xmit(text.max_xmit_data_segment_length());
         match answer {
             TextAnswer::Respond(response, segment) => {
                 self.send_control(Control::Text(response), segment);

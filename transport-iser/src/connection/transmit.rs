@@ -4,6 +4,8 @@ mod data_in;
 mod iser;
 mod tcp;
 
+pub(super) use data_in::DataInLimits;
+
 use target_core::command::{Outcome, Residual};
 use target_core::sense::FIXED_SENSE_BYTES;
 

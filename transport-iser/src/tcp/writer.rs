@@ -97,7 +97,9 @@ impl<'a> Writer<'a> {
     fn put_trailer(&mut self, len: usize, crc: Option<u32>) {
         let padding = padding(len as u32) as usize;
         let padding = &[0; 3][..padding];
-        self.push(padding);
+        if !padding.is_empty() {
+            self.push(padding);
+        }
         if let Some(crc) = crc.filter(|_| len != 0) {
             self.push(&crc32c::crc32c_append(crc, padding).to_le_bytes());
         }

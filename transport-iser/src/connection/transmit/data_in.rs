@@ -13,45 +13,59 @@ pub(super) struct Cut {
     pub(super) is_last: bool,
 }
 
-/// How many PDUs `len` bytes take.
-pub(super) fn count(len: u32, max_segment: u32, max_burst: u32) -> u32 {
-    match step(max_segment, max_burst) {
-        // Most reads are short, and a division takes its time.
-        step if len <= step => u32::from(len != 0),
-        step => len.div_ceil(step),
+/// How the data of a READ are cut, by what the login agreed on.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::connection) struct DataInLimits {
+    /// Bytes of a whole PDU.
+    step: u32,
+    /// Whole PDUs of a sequence.
+    burst_pdus: u32,
+}
+
+impl DataInLimits {
+    /// Nothing is agreed on yet, and nothing to be read.
+    pub(in crate::connection) const NONE: Self = Self {
+        step: 1,
+        burst_pdus: 1,
+    };
+
+    pub(in crate::connection) fn new(max_segment: u32, max_burst: u32) -> Self {
+        let step = max_segment.min(max_burst).max(1);
+        let burst_pdus = (max_burst / step).max(1);
+        Self { step, burst_pdus }
     }
-}
 
-/// The PDUs of `len` bytes.
-#[inline]
-pub(super) fn cuts(len: u32, max_segment: u32, max_burst: u32) -> impl Iterator<Item = Cut> {
-    let cut = move |data_sn, offset| Cut::at(data_sn, offset, len, max_segment, max_burst);
-    let first = (len != 0).then(|| cut(0, 0));
-    std::iter::successors(first, move |last| {
-        (!last.is_last).then(|| cut(last.data_sn + 1, last.offset + last.len))
-    })
-}
-
-impl Cut {
+    /// How many PDUs `len` bytes take.
     #[inline]
-    fn at(data_sn: u32, offset: u32, len: u32, max_segment: u32, max_burst: u32) -> Self {
-        let step = step(max_segment, max_burst);
-        // Whole PDUs of a sequence.
-        let per_burst = || (max_burst / step).max(1);
+    pub(super) fn count(self, len: u32) -> u32 {
+        match len <= self.step {
+            // Most reads are short, and a division takes its time.
+            true => u32::from(len != 0),
+            false => len.div_ceil(self.step),
+        }
+    }
+
+    /// The PDUs of `len` bytes.
+    #[inline]
+    pub(super) fn cuts(self, len: u32) -> impl Iterator<Item = Cut> {
+        let first = (len != 0).then(|| self.cut(0, 0, len));
+        std::iter::successors(first, move |last| {
+            (!last.is_last).then(|| self.cut(last.data_sn + 1, last.offset + last.len, len))
+        })
+    }
+
+    #[inline]
+    fn cut(self, data_sn: u32, offset: u32, len: u32) -> Cut {
         let rest = len - offset;
-        let is_last = rest <= step;
-        Self {
+        let is_last = rest <= self.step;
+        Cut {
             data_sn,
             offset,
-            len: rest.min(step),
-            is_final: is_last || (data_sn + 1).is_multiple_of(per_burst()),
+            len: rest.min(self.step),
+            is_final: is_last || (data_sn + 1).is_multiple_of(self.burst_pdus),
             is_last,
         }
     }
-}
-
-fn step(max_segment: u32, max_burst: u32) -> u32 {
-    max_segment.min(max_burst).max(1)
 }
 
 #[cfg(test)]
@@ -62,7 +76,9 @@ mod tests {
 
     #[test]
     fn sequences_end_with_f() {
-        let flags: Vec<_> = cuts(10_000, 2048, 5000)
+        let limits = DataInLimits::new(2048, 5000);
+        let flags: Vec<_> = limits
+            .cuts(10_000)
             .map(|cut| (cut.len, cut.is_final))
             .collect();
         let expected = [
@@ -78,8 +94,9 @@ mod tests {
     proptest! {
         #[test]
         fn every_byte_goes_once_and_no_burst_is_too_long(len in 1u32..100_000, segment in 512u32..9000, burst in 512u32..20_000) {
-            let cuts: Vec<_> = cuts(len, segment, burst).collect();
-            prop_assert_eq!(cuts.len() as u32, count(len, segment, burst));
+            let limits = DataInLimits::new(segment, burst);
+            let cuts: Vec<_> = limits.cuts(len).collect();
+            prop_assert_eq!(cuts.len() as u32, limits.count(len));
             let (mut next, mut in_burst) = (0, 0);
             for (at, cut) in cuts.iter().enumerate() {
                 prop_assert_eq!((cut.offset, cut.data_sn), (next, at as u32));

@@ -5,7 +5,7 @@ use target_core::command::{ExchangeId, Outcome};
 use target_core::port::Transmit;
 use target_core::status::Status;
 
-use super::{SENSE_SEGMENT_BYTES, data_in, flags, sense_segment};
+use super::{SENSE_SEGMENT_BYTES, flags, sense_segment};
 use crate::Sn;
 use crate::connection::Connection;
 use crate::connection::exchange::Ended;
@@ -55,21 +55,12 @@ impl Connection {
         match next {
             Outgoing::Response { outcome, .. } => {
                 let len = outcome.data_in.as_ref().map_or(0, |data| data.len() as u32);
-                let (segment, burst) = self.data_in_limits();
-                let pdus = data_in::count(len, segment, burst) as usize;
+                let pdus = self.agreed.data_in.count(len) as usize;
                 pdus * pdu_bytes(3) + pdu_bytes(SENSE_SEGMENT_BYTES)
             }
             Outgoing::R2t { .. } | Outgoing::Pull { .. } => pdu_bytes(0),
             Outgoing::Control(_, data) => pdu_bytes(data.len()),
         }
-    }
-
-    fn data_in_limits(&self) -> (u32, u32) {
-        let agreed = &self.agreed;
-        (
-            agreed.max_xmit_data_segment_length,
-            agreed.bursts.max_burst_length,
-        )
     }
 
     /// Writes what is first in the outbox. The data that its pieces are cut from come out.
@@ -112,8 +103,7 @@ impl Connection {
         let data = outcome.data_in.take().filter(|data| !data.is_empty());
         let mut data_in_pdus = 0;
         if let Some(bytes) = &data {
-            let (segment, burst) = self.data_in_limits();
-            data_in_pdus = data_in::count(bytes.len() as u32, segment, burst);
+            data_in_pdus = self.agreed.data_in.count(bytes.len() as u32);
             self.counters.data_in_pdus += u64::from(data_in_pdus);
             // With GOOD, the status goes with the last data (RFC 7143 11.7.3); a second residual has no place there.
             let is_plain = outcome.status == Status::GOOD && outcome.sense.is_none();
@@ -139,8 +129,7 @@ impl Connection {
         data: &Buf,
         collapses: bool,
     ) {
-        let (segment, burst) = self.data_in_limits();
-        for cut in data_in::cuts(data.len() as u32, segment, burst) {
+        for cut in self.agreed.data_in.cuts(data.len() as u32) {
             let mut pdu = DataIn {
                 is_final: cut.is_final,
                 initiator_task_tag: finished.initiator_task_tag,
