@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use backstore::{Engine, EngineSettings, RingError, Wait};
+use rdma::WorkCompletion;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use target_core::target::{Target, TargetLimits};
 use tracing::{error, warn};
@@ -151,6 +152,8 @@ struct Worker {
     requests: requests::Pending,
     /// The connection manager has events that were not read yet.
     cm_ready: bool,
+    /// Where a poll writes completions; kept, so that none has to clear it first.
+    completions: Vec<WorkCompletion>,
     clock: Clock,
     /// Time of this turn.
     now: Duration,
@@ -204,6 +207,7 @@ impl Worker {
             totals: reports::Totals::default(),
             requests: requests::Pending::default(),
             cm_ready: false,
+            completions: vec![WorkCompletion::default(); adapter::BATCH],
             clock: Clock::new(),
             now: Duration::ZERO,
             next_look: Duration::ZERO,
@@ -228,7 +232,7 @@ impl Worker {
         let full = self.work() >= adapter::BATCH;
         let more = full
             || self.cm_ready
-            || self.arm() && self.work() > 0
+            || self.arm() && self.look_again()
             || self.target.has_next()
             || self.fabric.is_busy()
             || self.requests.has_ended();
@@ -246,6 +250,22 @@ impl Worker {
     /// Completions, commands and answers, as far as they go without sleeping. Returns how many completions came.
     fn work(&mut self) -> usize {
         let completions = self.poll_completions() + self.handle_stream_events();
+        self.act();
+        completions
+    }
+
+    /// Takes the completions that came before the queues were armed. False when there was none: then nothing else has
+    /// happened either.
+    fn look_again(&mut self) -> bool {
+        let came = self.poll_completions() > 0;
+        if came {
+            self.act();
+        }
+        came
+    }
+
+    /// What follows from what has happened.
+    fn act(&mut self) {
         self.tend_timeouts();
         self.settle();
         self.tend_paused();
@@ -258,6 +278,5 @@ impl Worker {
         self.tend_endings();
         self.tend_requests();
         self.fabric.transmit();
-        completions
     }
 }

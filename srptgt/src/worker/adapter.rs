@@ -17,6 +17,9 @@ pub(super) const BATCH: usize = 32;
 /// allowed, and then waits in the NIC.
 const RECEIVE_DEPTH: u32 = 1023;
 
+/// Receives that are posted at a time, so that each call is for many; the queue is never short of more than that.
+const REFILL: usize = 32;
+
 /// The protocol that an adapter receives for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AdapterKind {
@@ -185,14 +188,19 @@ impl Adapter {
         &self.receives
     }
 
-    /// Posts receive slots until the queue is full or the slots are all in use: buffers of finished commands come back
-    /// to the pool, and from there to the NIC here.
+    /// Posts receive slots until the queue is full or the slots are all in use, when many are missing: buffers of
+    /// finished commands come back to the pool, and from there to the NIC here.
     ///
     /// # Errors
     /// The device is gone.
     pub(super) fn refill(&self) -> Result<(), rdma::Error> {
+        let room = self.receives.room();
+        // A device of few receives needs them all.
+        if room < REFILL.min(self.receives.depth() as usize / 16) {
+            return Ok(());
+        }
         let layout = self.kind.layout();
-        for _ in 0..self.receives.room() {
+        for _ in 0..room {
             let Some(mut buf) = self.slots.take(layout.slot_len) else {
                 break;
             };

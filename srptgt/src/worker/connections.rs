@@ -1,6 +1,6 @@
 //! All connections: by number, by queue pair, and those that want attention.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use rdma::{ConnectionId, QueuePairNumber};
@@ -13,8 +13,8 @@ use super::slab::Slab;
 #[derive(Default)]
 pub(super) struct Connections {
     slab: Slab<Connection>,
-    /// Queue pair numbers are a device's own.
-    by_queue_pair: HashMap<(usize, QueuePairNumber), u32>,
+    /// Queue pair numbers are a device's own. Searched for each completion, which is quicker than to hash.
+    by_queue_pair: BTreeMap<(usize, QueuePairNumber), u32>,
     by_cm: HashMap<ConnectionId, u32>,
     dirty: Vec<u32>,
     /// Those whose machine found no buffer for a message.

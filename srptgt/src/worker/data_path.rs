@@ -8,19 +8,19 @@ use target_core::status::Status;
 use target_core::target::Next;
 
 use super::Worker;
-use super::adapter::BATCH;
 use super::clock::millis;
 use super::connection::{Connection, Member, Phase};
 
 impl Worker {
     /// Hop 1 and 2: takes completions of all devices, a batch of each queue. Returns how many there were.
     pub(super) fn poll_completions(&mut self) -> usize {
-        let mut batch = [WorkCompletion::default(); BATCH];
+        let mut batch = std::mem::take(&mut self.completions);
         let mut completions = 0;
         for adapter in 0..self.fabric.adapters.len() {
             completions += self.poll_receives(adapter, &mut batch);
             completions += self.poll_sends(adapter, &mut batch);
         }
+        self.completions = batch;
         completions
     }
 
