@@ -31,6 +31,7 @@ pub(super) struct DomainInner {
 #[derive(Default)]
 pub(super) struct Scratch {
     pub(super) requests: Vec<WorkRequest>,
+    /// These two are as long as the longest chain so far; entries beyond the present one mean nothing.
     pub(super) sends: Vec<sys::ibv_send_wr>,
     pub(super) elements: Vec<sys::ibv_sge>,
 }

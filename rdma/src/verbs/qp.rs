@@ -196,18 +196,18 @@ fn create(
 }
 
 impl Scratch {
-    /// Builds the library's chain from the requests.
+    /// Builds the library's chain from the requests, in entries that are kept from one chain to the next.
     fn link(&mut self, generation: u32) -> *mut sys::ibv_send_wr {
-        self.elements.clear();
-        self.elements.extend(self.requests.iter().map(element));
-        self.sends.clear();
-        let sends = self
-            .requests
-            .iter()
-            .map(|request| send(request, generation));
-        self.sends.extend(sends);
+        let count = self.requests.len();
+        if self.sends.len() < count {
+            self.sends.resize_with(count, Default::default);
+            self.elements.resize_with(count, Default::default);
+        }
+        let entries = self.sends.iter_mut().take(count);
+        let entries = entries.zip(self.elements.iter_mut().take(count));
         let mut next = ptr::null_mut();
-        for (entry, element) in self.sends.iter_mut().zip(&mut self.elements).rev() {
+        for (request, (entry, element)) in self.requests.iter().zip(entries).rev() {
+            write(request, generation, entry, element);
             entry.sg_list = element;
             entry.next = next;
             next = entry;
@@ -224,15 +224,13 @@ impl Scratch {
     }
 }
 
-fn element(request: &WorkRequest) -> sys::ibv_sge {
-    sys::ibv_sge {
-        addr: request.address,
-        length: request.len,
-        lkey: request.key,
-    }
-}
-
-fn send(request: &WorkRequest, generation: u32) -> sys::ibv_send_wr {
+/// Sets everything of a request but the pointers.
+fn write(
+    request: &WorkRequest,
+    generation: u32,
+    entry: &mut sys::ibv_send_wr,
+    element: &mut sys::ibv_sge,
+) {
     let (opcode, remote_addr, rkey) = match request.operation {
         Operation::Send => (sys::IBV_WR_SEND, 0, 0),
         Operation::SendWithInvalidate { .. } => (sys::IBV_WR_SEND_WITH_INV, 0, 0),
@@ -249,25 +247,30 @@ fn send(request: &WorkRequest, generation: u32) -> sys::ibv_send_wr {
     } else {
         0
     };
-    let mut entry = sys::ibv_send_wr {
-        wr_id: send_id(generation, request.sequence),
-        // To some NICs an element of length 0 means 2 GiB.
-        num_sge: (request.len > 0).into(),
-        opcode,
-        send_flags: signalled | inline,
-        ..sys::ibv_send_wr::default()
-    };
+    entry.wr_id = send_id(generation, request.sequence);
+    // To some NICs an element of length 0 means 2 GiB.
+    entry.num_sge = (request.len > 0).into();
+    entry.opcode = opcode;
+    entry.send_flags = signalled | inline;
     entry.wr.rdma.remote_addr = remote_addr;
     entry.wr.rdma.rkey = rkey;
     if let Operation::SendWithInvalidate { key } = request.operation {
         entry.__bindgen_anon_1.invalidate_rkey = key;
     }
-    entry
+    element.addr = request.address;
+    element.length = request.len;
+    element.lkey = request.key;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written(request: &WorkRequest, generation: u32) -> (sys::ibv_send_wr, sys::ibv_sge) {
+        let (mut entry, mut element) = Default::default();
+        write(request, generation, &mut entry, &mut element);
+        (entry, element)
+    }
 
     #[test]
     fn a_read_names_both_sides() {
@@ -283,14 +286,13 @@ mod tests {
             signalled: true,
             inline: false,
         };
-        let entry = send(&request, 3);
+        let (entry, element) = written(&request, 3);
         assert_eq!(entry.opcode, sys::IBV_WR_RDMA_READ);
         assert_eq!(entry.send_flags, sys::IBV_SEND_SIGNALED);
         assert_eq!(entry.wr_id, send_id(3, 9));
         // SAFETY: the entry was made with this view of the union.
         let remote = unsafe { entry.wr.rdma };
         assert_eq!((remote.remote_addr, remote.rkey), (0x1000, 0x22));
-        let element = element(&request);
         assert_eq!(
             (element.addr, element.length, element.lkey),
             (0x7f00, 512, 0x33)
@@ -308,11 +310,13 @@ mod tests {
             signalled: false,
             inline: false,
         };
-        let entry = send(&request(Operation::SendWithInvalidate { key: 0x1234 }), 0);
+        let invalidate = Operation::SendWithInvalidate { key: 0x1234 };
+        let (entry, _) = written(&request(invalidate), 0);
         assert_eq!(entry.opcode, sys::IBV_WR_SEND_WITH_INV);
         // SAFETY: the entry was made with this view of the union.
         assert_eq!(unsafe { entry.__bindgen_anon_1.invalidate_rkey }, 0x1234);
-        assert_eq!(send(&request(Operation::Send), 0).opcode, sys::IBV_WR_SEND);
+        let (plain, _) = written(&request(Operation::Send), 0);
+        assert_eq!(plain.opcode, sys::IBV_WR_SEND);
     }
 
     #[test]
@@ -337,5 +341,11 @@ mod tests {
         let bad = &raw mut scratch.sends[1];
         assert_eq!(scratch.first_not_posted(bad), 6);
         assert_eq!(scratch.first_not_posted(ptr::null_mut()), 5);
+
+        // A shorter one in the same entries.
+        scratch.requests.truncate(2);
+        let first = scratch.link(1);
+        assert!(ptr::eq(first, &raw const scratch.sends[0]));
+        assert!(scratch.sends[1].next.is_null());
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Connections {
     blocked: u32,
     /// Connections with sends that have not completed.
     sending: u32,
+    /// One of them was removed, or not all completions were looked at: some may lie in their queue.
+    left_sends: bool,
 }
 
 impl Connections {
@@ -85,6 +87,7 @@ impl Connections {
             self.pulls -= link.pulls;
             self.blocked -= u32::from(link.blocked);
             self.sending -= u32::from(link.sending);
+            self.left_sends |= link.sending;
         }
         Some(connection)
     }
@@ -200,6 +203,16 @@ impl Connections {
         self.blocked = self.blocked + u32::from(blocked) - u32::from(link.blocked);
         self.sending = self.sending + u32::from(sending) - u32::from(link.sending);
         (link.blocked, link.sending) = (blocked, sending);
+    }
+
+    /// True when a queue of send completions may have some: then look there, and say when that did not empty it.
+    pub(super) fn expects_sends(&mut self) -> bool {
+        std::mem::take(&mut self.left_sends) || self.sending > 0
+    }
+
+    /// Notes that there may be more send completions than were looked at.
+    pub(super) fn expect_more_sends(&mut self) {
+        self.left_sends = true;
     }
 
     /// True when something is to be looked at from time to time although nothing happens.

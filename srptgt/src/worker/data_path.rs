@@ -8,6 +8,7 @@ use target_core::status::Status;
 use target_core::target::Next;
 
 use super::Worker;
+use super::adapter::BATCH;
 use super::clock::millis;
 use super::connection::{Connection, Member, Phase};
 
@@ -15,13 +16,19 @@ impl Worker {
     /// Hop 1 and 2: takes completions of all devices, a batch of each queue. Returns how many there were.
     pub(super) fn poll_completions(&mut self) -> usize {
         let mut batch = std::mem::take(&mut self.completions);
-        let mut completions = 0;
+        let (mut receives, mut sends) = (0, 0);
+        let expects_sends = self.connections.expects_sends();
         for adapter in 0..self.fabric.adapters.len() {
-            completions += self.poll_receives(adapter, &mut batch);
-            completions += self.poll_sends(adapter, &mut batch);
+            receives += self.poll_receives(adapter, &mut batch);
+            if expects_sends {
+                sends += self.poll_sends(adapter, &mut batch);
+            }
+        }
+        if sends >= BATCH {
+            self.connections.expect_more_sends();
         }
         self.completions = batch;
-        completions
+        receives + sends
     }
 
     fn poll_receives(&mut self, adapter: usize, batch: &mut [WorkCompletion]) -> usize {

@@ -95,6 +95,7 @@ impl Header {
     }
 
     /// The bytes.
+    #[inline]
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[0] = self.kind.code();
