@@ -99,15 +99,20 @@ impl Iscsi {
         self.portals.retain(|(known, _)| known != portal);
     }
 
-    /// What holds for a connection.
+    /// What holds for a connection. Over iSER one message of unsolicited data is enough: what the NIC fetches itself is
+    /// placed where it belongs, while each message takes a receive and is copied.
     pub(super) fn settings(&self, protocol: Protocol) -> Arc<Settings> {
         let datamover = match protocol {
             Protocol::Iser => Datamover::Iser,
             Protocol::Tcp | Protocol::Srp => Datamover::Tcp,
         };
+        let mut limits = LoginLimits::new(datamover);
+        if protocol == Protocol::Iser {
+            limits.first_burst_length = limits.max_recv_data_segment_length;
+        }
         Arc::new(Settings {
             command_window: COMMAND_WINDOW,
-            ..Settings::new(LoginLimits::new(datamover))
+            ..Settings::new(limits)
         })
     }
 
