@@ -1,12 +1,14 @@
 //! Measuring and self-testing as a user runs them: against a target of their own, and against one that runs.
 #![allow(clippy::unwrap_used)] // What a test relies on may panic.
 
+mod program;
+
 use std::fs::Permissions;
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
+use program::{Daemon, is_empty, json, program, run_in, text, until, words};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -17,34 +19,11 @@ const IQN: &str = "iqn.2026-11.test.initiator:bench";
 const SECRET: &str = "correct horse battery";
 const OUR_SECRET: &str = "staple of the target";
 
-fn srptgt(folder: &TempDir, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_srptgt"))
-        .args(arguments)
-        .env("TMPDIR", folder.path())
-        .env("COLUMNS", "200")
-        .env_remove("RUST_LOG")
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn is_empty(folder: &TempDir) -> bool {
-    folder.path().read_dir().unwrap().next().is_none()
-}
-
-fn json(output: &Output) -> Value {
-    let parsed = serde_json::from_slice(&output.stdout);
-    parsed.unwrap_or_else(|_| panic!("{}{}", text(&output.stdout), text(&output.stderr)))
-}
-
 #[test]
 fn a_target_of_its_own_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "bench --address 127.71.0.1 --seconds 0.1";
-    let output = srptgt(&folder, &words(arguments));
+    let output = run_in(&folder, &words(arguments));
     let (told, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{told}{errors}");
     assert_eq!(errors, "", "no progress bar where no terminal is");
@@ -68,7 +47,7 @@ fn the_figures_of_several_sessions_are_json() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "bench --address 127.72.0.1 --seconds 0.2 --sessions 2 --pattern mixed --block-size 8K \
         --depth 1,16 --output json";
-    let output = srptgt(&folder, &words(arguments));
+    let output = run_in(&folder, &words(arguments));
     let report = json(&output);
     assert_eq!(report["sessions"], 2);
     let measured = report["measured"].as_array().unwrap();
@@ -93,7 +72,7 @@ fn the_figures_of_several_sessions_are_json() {
 #[test]
 fn a_target_of_its_own_passes_every_check() {
     let folder = tempfile::tempdir().unwrap();
-    let output = srptgt(&folder, &words("selftest --address 127.73.0.1"));
+    let output = run_in(&folder, &words("selftest --address 127.73.0.1"));
     let (told, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{told}{errors}");
     assert!(
@@ -112,11 +91,11 @@ fn one_transport_is_chosen() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = "--address 127.79.0.1 --transport tcp --output json";
     let bench = format!("bench {arguments} --seconds 0.1 --pattern read");
-    let report = json(&srptgt(&folder, &words(&bench)));
+    let report = json(&run_in(&folder, &words(&bench)));
     let measured = report["measured"].as_array().unwrap();
     assert_eq!(measured.len(), 1);
     assert_eq!(measured[0]["transport"], "tcp");
-    let report = json(&srptgt(&folder, &words(&format!("selftest {arguments}"))));
+    let report = json(&run_in(&folder, &words(&format!("selftest {arguments}"))));
     let checks = report["checks"].as_array().unwrap();
     assert_eq!(checks.len(), 20);
     for check in checks {
@@ -132,7 +111,7 @@ fn who_has_the_address_is_in_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let _other = UdpSocket::bind(("127.74.0.1", 4791)).unwrap();
     for command in ["bench", "selftest"] {
-        let output = srptgt(&folder, &[command, "--address", "127.74.0.1"]);
+        let output = run_in(&folder, &[command, "--address", "127.74.0.1"]);
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(errors.contains("UDP port 4791 of 127.74.0.1"), "{errors}");
@@ -143,7 +122,7 @@ fn who_has_the_address_is_in_the_way() {
 
 /// A daemon that nobody started for this.
 struct Foreign {
-    daemon: Child,
+    _daemon: Daemon,
     _folder: TempDir,
 }
 
@@ -167,45 +146,22 @@ impl Foreign {
         // It has secrets, and is refused when others may read it.
         let owner_only = Permissions::from_mode(0o600);
         std::fs::set_permissions(path("srptgt.toml"), owner_only).unwrap();
-        let daemon = Command::new(env!("CARGO_BIN_EXE_srptgt"))
-            .args([
-                "serve",
-                "--fabric",
-                "soft",
-                "--no-fixed-buffers",
-                "--config",
-            ])
-            .args([
-                &path("srptgt.toml"),
-                "--state",
-                &path(""),
-                "--api",
-                &path("api.sock"),
-            ])
+        let serve = ["serve", "--fabric", "soft", "--no-fixed-buffers"];
+        let child = program(&serve)
+            .args(["--config", &path("srptgt.toml")])
+            .args(["--state", &path("")])
+            .args(["--api", &path("api.sock")])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let until = Instant::now() + Duration::from_secs(60);
-        while !Command::new(env!("CARGO_BIN_EXE_srptgt"))
-            .args(["status", "--api", &path("api.sock")])
-            .output()
-            .unwrap()
-            .status
-            .success()
-        {
-            assert!(Instant::now() < until, "the daemon does not come up");
-        }
+        until("the daemon to answer", || {
+            let status = run_in(&folder, &["status", "--api", &path("api.sock")]);
+            status.status.success().then_some(())
+        });
         Self {
-            daemon,
+            _daemon: Daemon { child },
             _folder: folder,
         }
-    }
-}
-
-impl Drop for Foreign {
-    fn drop(&mut self) {
-        let _ = self.daemon.kill();
-        let _ = self.daemon.wait();
     }
 }
 
@@ -217,7 +173,7 @@ fn a_running_target_is_written_to_only_when_that_is_allowed() {
         "--target 127.75.0.1 --fabric soft --id-ext {ID_EXT} --ioc-guid {IOC_GUID} --guid {GUID} \
          --source 127.75.0.2 --lun 3"
     );
-    let run = |line: String| srptgt(&folder, &words(&line));
+    let run = |line: String| run_in(&folder, &words(&line));
 
     let bench = run(format!("bench {peer} --pattern write"));
     assert_eq!(bench.status.code(), Some(2));
@@ -280,7 +236,7 @@ fn a_running_target_is_found_by_discovery_and_both_sides_prove_themselves() {
             "bench {transport} --iqn {IQN} --chap-user them --chap-secret-file {own} --mutual-chap-user us \
              --mutual-chap-secret-file {target} --lun 3 --seconds 0.1 --pattern read --output json"
         );
-        srptgt(&folder, &words(&line))
+        run_in(&folder, &words(&line))
     };
     let tcp = "--transport tcp --target 127.77.0.1:3261 --sessions 2";
     let iser = "--transport iser --target 127.77.0.1 --fabric soft --source 127.77.0.2,127.77.0.3 \
@@ -298,7 +254,7 @@ fn a_running_target_is_found_by_discovery_and_both_sides_prove_themselves() {
         assert!(!errors.contains("agreed"), "{errors}");
     }
     let stranger = "bench --transport tcp --target 127.77.0.1:3261 --pattern read";
-    let errors = text(&srptgt(&folder, &words(stranger)).stderr);
+    let errors = text(&run_in(&folder, &words(stranger)).stderr);
     assert!(
         errors.contains("srptgt:initiator") || errors.contains("--iqn"),
         "{errors}"
@@ -316,7 +272,7 @@ fn sessions_over_soft_need_addresses_and_a_name() {
         "--source 127.78.0.2,127.78.0.3 --guid 0x0252010000de3011",
         "--source 127.78.0.2,127.78.0.3,127.78.0.4",
     ] {
-        let output = srptgt(&folder, &words(&format!("{peer} {given}")));
+        let output = run_in(&folder, &words(&format!("{peer} {given}")));
         let errors = text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{errors}");
         assert!(
@@ -336,14 +292,10 @@ fn a_check_that_fails_says_what_was_expected() {
         "selftest --target 127.76.0.1 --fabric soft --id-ext {ID_EXT} --ioc-guid {IOC_GUID} --guid {GUID} \
          --source 127.76.0.2 --destroy-data"
     );
-    let output = srptgt(&folder, &words(&peer));
+    let output = run_in(&folder, &words(&peer));
     let told = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{told}");
     assert!(told.starts_with("FAIL  srp   login "), "{told}");
     assert!(told.contains("LOGICAL UNIT NOT SUPPORTED"), "{told}");
     assert!(told.contains("\n0 passed, 1 failed, 0 skipped\n"), "{told}");
-}
-
-fn words(line: &str) -> Vec<&str> {
-    line.split_whitespace().collect()
 }

@@ -1,29 +1,21 @@
 //! The demonstration as a user runs it: the whole story is told, nothing is left behind, and who is in its way is named.
 #![allow(clippy::unwrap_used)] // What a test relies on may panic.
 
-use std::net::{TcpListener, UdpSocket};
-use std::process::{Command, Output};
+mod program;
 
+use std::net::{TcpListener, UdpSocket};
+use std::process::Output;
+
+use program::{is_empty, run_in, text};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// Runs it with its temporary files in `folder`.
 fn demo(folder: &TempDir, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_srptgt"))
-        .args(["demo", "--measure-ms", "100"])
-        .args(arguments)
-        .env("TMPDIR", folder.path())
-        .env_remove("RUST_LOG")
-        .output()
-        .unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn is_empty(folder: &TempDir) -> bool {
-    folder.path().read_dir().unwrap().next().is_none()
+    run_in(
+        folder,
+        &[&["demo", "--measure-ms", "100"], arguments].concat(),
+    )
 }
 
 #[test]

@@ -1,37 +1,15 @@
 //! The daemon's life, with the real program and data plane: start, signals, a crash, a broken configuration.
 #![allow(clippy::unwrap_used)] // What a test relies on may panic.
 
+mod program;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
+use program::{Daemon, LIMIT, json, program, text, until, words};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
-
-const LIMIT: Duration = Duration::from_secs(20);
-
-struct Daemon {
-    child: Child,
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(value) = attempt() {
-            return value;
-        }
-        assert!(begin.elapsed() < LIMIT, "waited {LIMIT:?} for {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 struct Bed {
     folder: TempDir,
@@ -52,9 +30,7 @@ impl Bed {
         let mut command = self.command(&["serve"]);
         command.arg("--config").arg(self.path("srptgt.toml"));
         command.arg("--state").arg(self.path("state"));
-        command
-            .env("NOTIFY_SOCKET", self.path("notify.sock"))
-            .env_remove("RUST_LOG");
+        command.env("NOTIFY_SOCKET", self.path("notify.sock"));
         command.stdin(Stdio::null());
         command
     }
@@ -76,10 +52,8 @@ impl Bed {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_srptgt"));
-        command
-            .args(arguments)
-            .env("SRPTGT_API", self.path("api.sock"));
+        let mut command = program(arguments);
+        command.env("SRPTGT_API", self.path("api.sock"));
         command
     }
 
@@ -88,8 +62,7 @@ impl Bed {
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
-        let output = self.run(&[arguments, &["-o", "json"]].concat());
-        serde_json::from_slice(&output.stdout).unwrap()
+        json(&self.run(&[arguments, &["-o", "json"]].concat()))
     }
 
     fn log(&self) -> String {
@@ -104,10 +77,6 @@ fn signal(daemon: &Daemon, signal: Signal) {
 
 fn ended(daemon: &mut Daemon) -> ExitStatus {
     until("the daemon to end", || daemon.child.try_wait().unwrap())
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[test]
@@ -267,7 +236,7 @@ fn soft_ports(bed: &Bed) -> Vec<String> {
     let portals = bed.json(&["portal", "list"]);
     let endpoints = portals[0]["endpoints"].as_array().unwrap();
     let ports: Vec<_> = endpoints.iter().map(|at| at["rdma_port"].clone()).collect();
-    assert_eq!(bed.json(&["status"])["rdma_ports"], json!(ports));
+    assert_eq!(bed.json(&["status"])["rdma_ports"], Value::Array(ports));
     let line = |at: &Value| {
         let port = &at["rdma_port"];
         assert_eq!(port["fabric"], "soft");
@@ -303,13 +272,13 @@ fn nothing_that_the_daemon_says_has_a_secret() {
         "map ds1 --host esx01".to_owned(),
         "portal add tcp 127.83.7.3:32600".to_owned(),
     ] {
-        let output = bed.run(&line.split(' ').collect::<Vec<_>>());
+        let output = bed.run(&words(&line));
         assert!(output.status.success(), "{line}: {}", text(&output.stderr));
     }
     let login = "bench --target 127.83.7.3:32600 --transport tcp --pattern read --seconds 1 --depth 1 --chap-user u --iqn";
     let knock = |secret: &str| {
         let line = format!("{login} {NAME} --chap-secret-file {secret}");
-        bed.run(&line.split(' ').collect::<Vec<_>>())
+        bed.run(&words(&line))
     };
     let output = knock(&right);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -326,8 +295,7 @@ fn nothing_that_the_daemon_says_has_a_secret() {
         "export",
     ] {
         for format in ["table", "json"] {
-            let output =
-                bed.run(&[&line.split(' ').collect::<Vec<_>>()[..], &["-o", format]].concat());
+            let output = bed.run(&[&words(line)[..], &["-o", format]].concat());
             said += &text(&output.stdout);
         }
     }
