@@ -186,7 +186,7 @@ impl Peer {
         if transport == Protocol::Srp && self.ioc_guid.is_none() {
             return Err(Failure::Usage(
                 "over srp a target has a name of two GUIDs, and none came".to_owned(),
-                "add --ioc-guid GUID, as srptgt portal list shows it; or choose --transport iser or tcp".to_owned(),
+                "add --ioc-guid GUID, and for srptgt --id-ext GUID, as its portal list shows them; or choose --transport iser or tcp".to_owned(),
             ));
         }
         Ok(())

@@ -415,7 +415,10 @@ pub(crate) fn problems(state: &State, pending: usize) -> Vec<Problem> {
     }
     if pending > 0 {
         found.push(Problem::new(
-            format!("{pending} initiators were refused"),
+            match pending {
+                1 => "1 initiator was refused".to_owned(),
+                _ => format!("{pending} initiators were refused"),
+            },
             "srptgt pending",
         ));
     }
