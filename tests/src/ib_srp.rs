@@ -11,6 +11,7 @@ use crate::deadline::{until, until_true};
 use crate::disk::{self, Disk};
 use crate::kernel_log::Mark;
 use crate::rxe::Rxe;
+use crate::trial;
 
 /// A login is quick; what takes longer than this has gone wrong.
 const LIMIT_S: u64 = 20;
@@ -242,6 +243,24 @@ impl Session {
 
     fn remote_port(&self) -> PathBuf {
         format!("/sys/class/srp_remote_ports/port-{}:1", self.host).into()
+    }
+}
+
+impl trial::Session for Session {
+    fn disk(&self, lun: u64) -> Disk {
+        Session::disk(self, lun)
+    }
+
+    fn rescan(&self) {
+        Session::rescan(self);
+    }
+
+    fn wait_until_lost(&self) {
+        self.wait_for_state("blocked", 20);
+    }
+
+    fn wait_until_back(&self) {
+        self.wait_for_state("running", 30);
     }
 }
 

@@ -28,4 +28,5 @@ pub mod srptgt;
 pub mod sweep;
 pub mod tgt;
 pub mod tree;
+pub mod trial;
 pub mod vm;

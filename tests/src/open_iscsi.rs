@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use crate::command::{Finished, attempt, run};
 use crate::deadline::until_true;
 use crate::disk::{self, Disk};
+use crate::trial;
 
 /// What the initiator calls itself.
 pub const INITIATOR: &str = "iqn.2026-11.test.initiator:guest";
@@ -363,6 +364,24 @@ impl Session {
         until_true(&format!("the logout of host{}", self.host), LIMIT_S, || {
             !host.exists()
         });
+    }
+}
+
+impl trial::Session for Session {
+    fn disk(&self, lun: u64) -> Disk {
+        Session::disk(self, lun)
+    }
+
+    fn rescan(&self) {
+        Session::rescan(self);
+    }
+
+    fn wait_until_lost(&self) {
+        self.wait_for_state("FAILED", 60);
+    }
+
+    fn wait_until_back(&self) {
+        self.wait_for_state("LOGGED_IN", 60);
     }
 }
 

@@ -12,6 +12,7 @@ use tests::fio::Fio;
 use tests::open_iscsi::{Node, OpenIscsi, Session, Transport};
 use tests::rxe::{Rxe, Wire};
 use tests::srptgt::{Home, Srptgt};
+use tests::trial;
 use tests::vm::{Options, scenario};
 
 /// The target asks after 15 s of silence, and waits another 15 s for the answer.
@@ -128,10 +129,7 @@ fn survive_a_pulled_cable(transport: Transport) {
         .verified()
         .with("bs", "4k")
         .with("iodepth", 8);
-    let mut load = job.with("size", "32m").start();
-    until_true("a part of the load to be written", 30, || {
-        target.counters().written_bytes > 2 << 20
-    });
+    let mut load = trial::begin_load(&target, &job.with("size", "32m"), 2 << 20);
     wire.pull();
     session.wait_for_state("FAILED", 60);
     thread::sleep(Duration::from_secs(1));

@@ -4,12 +4,12 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::command::{run, start};
-use tests::deadline::until_true;
+use tests::command::run;
 use tests::fio::Fio;
 use tests::open_iscsi::{OpenIscsi, Transport};
 use tests::rxe::Rxe;
 use tests::srptgt::{Home, Srptgt};
+use tests::trial;
 use tests::vm::{Options, scenario};
 
 #[test]
@@ -73,33 +73,7 @@ fn a_stuck_command_is_aborted_and_the_other_lun_goes_on() {
         let mut initiator = OpenIscsi::start();
         for transport in Transport::ALL {
             let session = initiator.discover(transport, rxe.address).log_in();
-            let (stuck, other) = (session.disk(0), session.disk(1));
-            stuck.set_timeout(2);
-            let before = target.counters();
-            target.run("lun stall lun0 on");
-            let mut write = start(&format!(
-                "dd if=/dev/zero of={} bs=4k count=1 oflag=direct",
-                stuck.path()
-            ));
-            until_true("the kernel to abort the command", 30, || {
-                target.counters().commands_aborted > before.commands_aborted
-            });
-            assert!(target.counters().task_management > before.task_management);
-            run(&format!(
-                "dd if=/dev/zero of={} bs=4k count=16 oflag=direct",
-                other.path()
-            ));
-            assert!(
-                write.is_running(),
-                "the write ended while its store was stalled"
-            );
-            target.run("lun stall lun0 off");
-            until_true("the stuck write to end", 60, || !write.is_running());
-            assert!(
-                write.finish("").succeeded(),
-                "the kernel did not repeat the write"
-            );
-            target.wait_until_idle();
+            trial::stuck_command(&target, &session);
             assert_eq!(session.state().as_deref(), Some("LOGGED_IN"));
             session.log_out();
         }

@@ -1,11 +1,10 @@
 //! LUNs change while another one is under load: the initiator sees each change, the load sees nothing.
 
 use tests::command::{attempt, run};
-use tests::deadline::until_true;
 use tests::fio::Fio;
-use tests::kernel_log::Mark;
 use tests::rxe::Rxe;
 use tests::srptgt::Srptgt;
+use tests::trial;
 use tests::vm::{Options, scenario};
 
 #[test]
@@ -24,25 +23,7 @@ fn a_lun_is_added_grown_protected_and_removed_under_load() {
                 .with("iodepth", 4);
             let mut load = job.with("size", "32m").start();
 
-            target.run("lun add extra --file /run/extra.img --size 16M");
-            target.run("map extra --host initiator --lun 1");
-            session.rescan();
-            let disk = session.disk(1);
-            assert_eq!(disk.bytes(), 16 << 20);
-
-            let mark = Mark::set();
-            target.run("lun resize extra 24M");
-            // The next command is answered with the attention; the administrator's rescan reads the new size.
-            attempt(&format!(
-                "dd if={} of=/dev/null bs=4k count=1 iflag=direct",
-                disk.path()
-            ));
-            until_true("the kernel to log the attention", 30, || {
-                mark.since().contains("apacity data has changed")
-            });
-            disk.rescan();
-            assert_eq!(disk.bytes(), 24 << 20);
-
+            let disk = trial::lun_comes_and_grows(&target, &session);
             target.run("lun set extra --read-only on");
             disk.rescan();
             assert!(disk.is_read_only());
@@ -60,14 +41,7 @@ fn a_lun_is_added_grown_protected_and_removed_under_load() {
                 disk.path()
             ));
 
-            target.run("unmap extra --host initiator");
-            target.run("lun remove extra");
-            assert!(
-                !attempt(&format!("sg_turs {}", disk.path())).succeeded(),
-                "a removed LUN still answers"
-            );
-            assert!(!run(&format!("sg_luns {}", busy.path())).contains("0001000000000000"));
-            disk.delete();
+            trial::lun_goes(&target, &session, disk);
 
             assert!(
                 load.is_running(),

@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use tests::command::{run, start};
+use tests::command::run;
 use tests::deadline::until_true;
 use tests::fio::Fio;
-use tests::kernel_log::Mark;
 use tests::rxe::{Rxe, Wire};
 use tests::srptgt::Srptgt;
+use tests::trial;
 use tests::vm::{Options, scenario};
 
 #[test]
@@ -54,38 +54,7 @@ fn a_stuck_command_is_aborted_and_the_other_lun_goes_on() {
             let rxe = Rxe::on_dummy(0);
             let target = Srptgt::serving(&rxe, &["--ram --size 16M", "--ram --size 16M"]);
             let session = target.login(&rxe, rxe.address).succeed();
-            let (stuck, other) = (session.disk(0), session.disk(1));
-            stuck.set_timeout(2);
-
-            let mark = Mark::set();
-            target.run("lun stall lun0 on");
-            let mut write = start(&format!(
-                "dd if=/dev/zero of={} bs=4k count=1 oflag=direct",
-                stuck.path()
-            ));
-            until_true("the kernel to abort the command", 20, || {
-                mark.since().contains("SRP abort called")
-            });
-            run(&format!(
-                "dd if=/dev/zero of={} bs=4k count=16 oflag=direct",
-                other.path()
-            ));
-            assert!(
-                write.is_running(),
-                "the write ended while its store was stalled"
-            );
-            target.run("lun stall lun0 off");
-            until_true("the stuck write to end", 60, || !write.is_running());
-            assert!(
-                write.finish("").succeeded(),
-                "the kernel did not repeat the write"
-            );
-
-            assert!(
-                target.counters().commands_aborted > 0,
-                "nothing was aborted"
-            );
-            target.wait_until_idle();
+            trial::stuck_command(&target, &session);
             session.logout();
         },
     );
@@ -103,10 +72,7 @@ fn a_pulled_cable_is_survived() {
             .verified()
             .with("bs", "4k")
             .with("iodepth", 8);
-        let mut load = job.with("size", "32m").start();
-        until_true("a part of the load to be written", 30, || {
-            target.counters().written_bytes > 2 << 20
-        });
+        let mut load = trial::begin_load(&target, &job.with("size", "32m"), 2 << 20);
         wire.pull();
         thread::sleep(Duration::from_secs(3));
         wire.plug();
