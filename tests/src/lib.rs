@@ -19,6 +19,7 @@ pub mod ib_srp;
 pub mod kernel_log;
 pub mod libiscsi;
 pub mod lio;
+pub mod login;
 pub mod multipath;
 pub mod open_iscsi;
 pub mod rping;

@@ -7,10 +7,10 @@ use initiator::iscsi::{ConnectOptions, Session};
 use initiator::{ConnectError, Lun, Scsi};
 use rdma::Fabric;
 use tests::lio::iscsi::{TARGET, Target};
+use tests::login::{self, chap_by_md5, credentials};
 use tests::rxe::Rxe;
 use tests::sweep::{Sweep, verify_blocks};
 use tests::vm::{Options, scenario};
-use transport_iser::chap::{self, Credentials, Secret};
 use transport_iser::login::{Datamover, Digest, LoginError};
 use transport_iser::pdu::{LoginStatus, TaskManagementCode, TaskManagementResult};
 
@@ -36,11 +36,7 @@ impl Bench {
     }
 
     fn address(&self, datamover: Datamover) -> SocketAddr {
-        let port = match datamover {
-            Datamover::Tcp => 3260,
-            Datamover::Iser => 3261,
-        };
-        SocketAddr::new(IpAddr::V4(self.rxe.address), port)
+        SocketAddr::new(IpAddr::V4(self.rxe.address), login::port(datamover))
     }
 
     fn options(&self, datamover: Datamover) -> ConnectOptions {
@@ -53,19 +49,12 @@ impl Bench {
 }
 
 fn connect(options: &ConnectOptions) -> Result<Session, ConnectError> {
-    match options.login.limits.datamover {
-        Datamover::Tcp => Session::connect_tcp(options),
-        Datamover::Iser => Session::connect_iser(&Fabric::verbs(), options),
-    }
+    login::connect(&Fabric::verbs(), options)
 }
 
 #[track_caller]
 fn log_in(options: &ConnectOptions) -> Session {
-    let session = connect(options);
-    let mut session = session.unwrap_or_else(|error| panic!("no session: {error}"));
-    println!("agreed: {:?}", session.agreed());
-    session.await_ready(LUN).expect("ready");
-    session
+    login::ready(connect(options), LUN)
 }
 
 fn sweep(seed: u64) -> Sweep {
@@ -157,21 +146,6 @@ fn sessions_and_tasks() {
     });
 }
 
-fn credentials(user: &str, secret: &str) -> Credentials {
-    Credentials {
-        user: user.to_owned(),
-        secret: Secret::new(secret.as_bytes().to_vec()),
-    }
-}
-
-fn chap(own: Credentials, target: Option<Credentials>) -> Option<chap::Initiator> {
-    let chap = chap::Initiator::new(own, target, 7, [0x31; chap::CHALLENGE_BYTES]);
-    Some(
-        chap.expect("two secrets")
-            .with_algorithms(&[chap::Algorithm::Md5]),
-    )
-}
-
 #[test]
 fn chap_over_both() {
     scenario("chap_over_both", Options::default(), || {
@@ -182,12 +156,12 @@ fn chap_over_both() {
             let mut options = bench.options(datamover);
             let good = credentials(alice.0, alice.1);
             for target in [None, Some(credentials(lio.0, lio.1))] {
-                options.login.chap = chap(good.clone(), target);
+                options.login.chap = chap_by_md5(good.clone(), target);
                 let mut session = log_in(&options);
                 verify_blocks(&mut session, LUN);
                 session.logout();
             }
-            options.login.chap = chap(credentials(alice.0, "another's"), None);
+            options.login.chap = chap_by_md5(credentials(alice.0, "another's"), None);
             match (datamover, refusal(&options)) {
                 (_, CloseReason::Login(failure)) => assert_eq!(
                     failure.error,
@@ -197,7 +171,7 @@ fn chap_over_both() {
                 (Datamover::Iser, CloseReason::Disconnected) => {}
                 (_, reason) => panic!("{reason}"),
             }
-            options.login.chap = chap(good.clone(), Some(credentials(lio.0, "another's")));
+            options.login.chap = chap_by_md5(good.clone(), Some(credentials(lio.0, "another's")));
             match refusal(&options) {
                 CloseReason::Login(failure) => assert!(failure.chap().is_some(), "{failure}"),
                 reason => panic!("{reason}"),

@@ -10,6 +10,7 @@ use initiator::{ConnectError, ExecuteError, Lun, RawLogin, RawReceived, Scsi};
 use rdma::Fabric;
 use target_core::sense::AdditionalSense;
 use tests::bed::{Bed, Peer};
+use tests::login;
 use tests::on_both_beds;
 use tests::srptgt::Srptgt;
 use tests::sweep::{Sweep, verify_blocks};
@@ -63,11 +64,7 @@ impl Bench {
     }
 
     fn address(&self, datamover: Datamover) -> SocketAddr {
-        let port = match datamover {
-            Datamover::Tcp => 3260,
-            Datamover::Iser => 3261,
-        };
-        SocketAddr::new(self.peer.target.ip(), port)
+        SocketAddr::new(self.peer.target.ip(), login::port(datamover))
     }
 
     fn options(&self, datamover: Datamover) -> ConnectOptions {
@@ -79,19 +76,12 @@ impl Bench {
     }
 
     fn connect(&self, options: &ConnectOptions) -> Result<Session, ConnectError> {
-        match options.login.limits.datamover {
-            Datamover::Tcp => Session::connect_tcp(options),
-            Datamover::Iser => Session::connect_iser(&self.fabric, options),
-        }
+        login::connect(&self.fabric, options)
     }
 
     #[track_caller]
     fn log_in(&self, options: &ConnectOptions) -> Session {
-        let session = self.connect(options);
-        let mut session = session.unwrap_or_else(|error| panic!("no session: {error}"));
-        println!("agreed: {:?}", session.agreed());
-        session.await_ready(LUN).expect("ready");
-        session
+        login::ready(self.connect(options), LUN)
     }
 }
 

@@ -5,9 +5,9 @@ use initiator::iscsi::machine::{CloseReason, LoginOptions, TaskFunction};
 use initiator::iscsi::{ConnectOptions, Session};
 use initiator::{ConnectError, Data, ExecuteError, Lun, Scsi, cdb};
 use target_core::sense::AdditionalSense;
+use tests::login::{self, chap_by_md5, credentials};
 use tests::sweep::{Sweep, verify_blocks};
 use tests::tgt::{MEDIUM_BYTES, TARGET, Tgt};
-use transport_iser::chap::{self, Credentials, Secret};
 use transport_iser::login::{Datamover, Digest, LoginError};
 use transport_iser::pdu::{LoginStatus, TaskManagementCode, TaskManagementResult};
 
@@ -30,10 +30,7 @@ fn options_for(tgt: &Tgt, target: Option<&str>) -> ConnectOptions {
 
 #[track_caller]
 fn log_in(options: &ConnectOptions) -> Session {
-    let session = Session::connect_tcp(options);
-    let mut session = session.unwrap_or_else(|error| panic!("no session: {error}"));
-    session.await_ready(LUN).expect("ready");
-    session
+    login::ready(Session::connect_tcp(options), LUN)
 }
 
 fn sweep(seed: u64) -> Sweep {
@@ -182,22 +179,6 @@ fn a_session_can_be_made_again() {
     }
 }
 
-fn credentials(user: &str, secret: &str) -> Credentials {
-    Credentials {
-        user: user.to_owned(),
-        secret: Secret::new(secret.as_bytes().to_vec()),
-    }
-}
-
-/// MD5 alone: the number that others take for SHA-256 is another algorithm's in this target.
-fn chap(own: Credentials, target: Option<Credentials>) -> Option<chap::Initiator> {
-    let chap = chap::Initiator::new(own, target, 7, [0x31; chap::CHALLENGE_BYTES]);
-    Some(
-        chap.expect("two secrets")
-            .with_algorithms(&[chap::Algorithm::Md5]),
-    )
-}
-
 #[test]
 fn chap_is_shown_and_asked_for() {
     let tgt = Tgt::start();
@@ -207,7 +188,7 @@ fn chap_is_shown_and_asked_for() {
     let target = credentials("target", "target's password");
     let mut options = options(&tgt);
     for (own, asked) in [(alice.clone(), None), (alice.clone(), Some(target))] {
-        options.login.chap = chap(own, asked);
+        options.login.chap = chap_by_md5(own, asked);
         let mut session = log_in(&options);
         verify_blocks(&mut session, LUN);
         session.logout();
@@ -222,14 +203,14 @@ fn a_wrong_secret_is_refused_by_either_end() {
     let alice = credentials("alice", "alice's password");
     let mut options = options(&tgt);
 
-    options.login.chap = chap(credentials("alice", "somebody else's"), None);
+    options.login.chap = chap_by_md5(credentials("alice", "somebody else's"), None);
     let refused = refusal(&options);
     assert!(
         matches!(refused, LoginError::Refused(status) if status.class() == 2),
         "{refused}"
     );
 
-    options.login.chap = chap(alice.clone(), Some(credentials("target", "not this one")));
+    options.login.chap = chap_by_md5(alice.clone(), Some(credentials("target", "not this one")));
     let refused = refusal(&options);
     assert!(matches!(refused, LoginError::Chap(_)), "{refused}");
 

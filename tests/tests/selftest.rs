@@ -40,6 +40,24 @@ fn against(command: &str, rxe: &Rxe, id_ext: &str, ioc_guid: &str) -> Finished {
     ))
 }
 
+#[track_caller]
+fn assert_passed(told: &str) {
+    assert!(
+        told.contains("\n19 passed, 0 failed, 1 skipped\n"),
+        "{told}"
+    );
+}
+
+/// Both of two depths have figures.
+#[track_caller]
+fn assert_measured(told: &str) {
+    let report: Value = serde_json::from_str(told).expect("JSON");
+    let rows = report["measured"].as_array().expect("a list");
+    assert_eq!(rows.len(), 2, "{told}");
+    let moves = |row: &Value| row["iops"].as_f64() > Some(0.0);
+    assert!(rows.iter().all(moves), "{told}");
+}
+
 #[test]
 fn srptgt_passes_every_check_over_rxe() {
     let name = "srptgt_passes_every_check_over_rxe";
@@ -52,22 +70,13 @@ fn srptgt_passes_every_check_over_rxe() {
         for lun in 0..2 {
             let command = format!("selftest --lun {lun} --destroy-data");
             let told = against(&command, &rxe, srptgt::ID_EXT, srptgt::IOC_GUID).output();
-            assert!(
-                told.contains("\n19 passed, 0 failed, 1 skipped\n"),
-                "{told}"
-            );
+            assert_passed(&told);
         }
         target.wait_until_idle();
 
         let command = "bench --seconds 0.3 --depth 1,16 --sessions 2 --output json";
         let told = against(command, &rxe, srptgt::ID_EXT, srptgt::IOC_GUID).output();
-        let report: Value = serde_json::from_str(&told).expect("JSON");
-        let rows = report["measured"].as_array().expect("a list");
-        assert_eq!(rows.len(), 2, "{told}");
-        assert!(
-            rows.iter().all(|row| row["iops"].as_f64() > Some(0.0)),
-            "{told}"
-        );
+        assert_measured(&told);
     });
 }
 
@@ -96,19 +105,10 @@ fn srptgt_passes_every_check_over_iscsi() {
             target.run(&format!("portal add {transport} {}:{port}", rxe.address));
             let command = "selftest --destroy-data";
             let told = over_iscsi(command, (transport, port), &rxe).output();
-            assert!(
-                told.contains("\n19 passed, 0 failed, 1 skipped\n"),
-                "{told}"
-            );
+            assert_passed(&told);
             let command = "bench --seconds 0.3 --depth 1,16 --sessions 2 --output json";
             let told = over_iscsi(command, (transport, port), &rxe).output();
-            let report: Value = serde_json::from_str(&told).expect("JSON");
-            let rows = report["measured"].as_array().expect("a list");
-            assert_eq!(rows.len(), 2, "{told}");
-            assert!(
-                rows.iter().all(|row| row["iops"].as_f64() > Some(0.0)),
-                "{told}"
-            );
+            assert_measured(&told);
         }
     });
 }
