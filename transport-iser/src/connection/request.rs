@@ -52,15 +52,14 @@ impl Connection {
     }
 
     fn take_nop_out(&mut self, pdu: &NopOut, data: &[u8]) -> Result<(), ConnectionError> {
-        if !pdu.immediate && pdu.initiator_task_tag == RESERVED_TAG {
-            self.reject(RejectReason::PROTOCOL_ERROR);
+        if pdu.initiator_task_tag == RESERVED_TAG {
+            // The answer to a ping has done its work by coming, behind a logout too.
+            if !pdu.immediate {
+                self.reject(RejectReason::PROTOCOL_ERROR);
+            }
             return Ok(());
         }
         if !self.take_turn(pdu.immediate, pdu.cmd_sn)? {
-            return Ok(());
-        }
-        // The answer to a ping has done its work by coming.
-        if pdu.initiator_task_tag == RESERVED_TAG {
             return Ok(());
         }
         let echo = NopIn {

@@ -279,6 +279,16 @@ fn a_logout_is_answered_after_what_is_outstanding() {
     bed.send(&late.encode(0), &[]);
     let reject = Reject::parse(&bed.sent_one().bhs).unwrap();
     assert_eq!(reject.reason, RejectReason::WAITING_FOR_LOGOUT);
+    // The answer to a ping that was under way is nothing new.
+    let answer = NopOut {
+        immediate: true,
+        initiator_task_tag: RESERVED_TAG,
+        target_transfer_tag: 5,
+        cmd_sn: FIRST,
+        ..NopOut::default()
+    };
+    bed.send(&answer.encode(0), &[]);
+    assert!(bed.sent().is_empty());
     bed.outcome(command.exchange, good());
     let sent = bed.sent();
     assert_eq!(sent[0].opcode(), Opcode::SCSI_RESPONSE);
