@@ -15,6 +15,9 @@ use transport_srp::{RecvLayout, recv_layout};
 /// Bytes of an outgoing message slot: an SRP_RSP with sense data, and any other message of a target.
 const MESSAGE_SLOT_BYTES: usize = 256;
 
+/// Which part of the bytes for data is for data that come before the core has asked for them.
+const UNSOLICITED_PART: usize = 4;
+
 /// Bytes for operations whose memory direct I/O does not take.
 const BOUNCE_BYTES: usize = 4 << 20;
 
@@ -82,6 +85,9 @@ pub(super) struct Memory {
     pub(super) arena: Arc<Arena>,
     /// Data of commands, and descriptor tables.
     pub(super) data: Pool,
+    /// Unsolicited data of iSCSI. Its commands wait for buffers of `data`, so that it must not take them all: nobody who has one
+    /// waits for one of these.
+    pub(super) unsolicited: Pool,
     /// Outgoing messages.
     pub(super) messages: Pool,
     /// For the back end.
@@ -95,12 +101,16 @@ impl Memory {
     /// The kernel's error when there is not that much address space or memory.
     pub(super) fn new(settings: &MemorySettings) -> io::Result<Self> {
         // Buddies are aligned to their size from the start of their region: the largest ones come first.
-        let data = 0..settings.data_bytes;
-        let bounce = data.end..data.end + BOUNCE_BYTES;
+        let largest = settings.max_transfer_bytes;
+        let unsolicited_bytes = (settings.data_bytes / UNSOLICITED_PART).next_multiple_of(largest);
+        let data = 0..settings.data_bytes - unsolicited_bytes;
+        let unsolicited = data.end..settings.data_bytes;
+        let bounce = unsolicited.end..unsolicited.end + BOUNCE_BYTES;
         let messages = bounce.end..bounce.end + settings.messages * MESSAGE_SLOT_BYTES;
         let arena = Arena::new(messages.end)?;
         Ok(Self {
-            data: Pool::buddy(&arena, data, settings.max_transfer_bytes),
+            data: Pool::buddy(&arena, data, largest),
+            unsolicited: Pool::buddy(&arena, unsolicited, largest),
             bounce: Pool::buddy(&arena, bounce, BOUNCE_BYTES),
             messages: Pool::slots(&arena, messages, MESSAGE_SLOT_BYTES),
             arena,
@@ -131,10 +141,17 @@ mod tests {
     #[test]
     fn the_pools_share_the_arena_without_overlapping() {
         let memory = Memory::new(&MemorySettings::default()).expect("map");
-        assert_eq!(
-            memory.data.largest(),
-            MemorySettings::default().max_transfer_bytes
-        );
+        let MemorySettings {
+            data_bytes,
+            max_transfer_bytes,
+            ..
+        } = MemorySettings::default();
+        let pools = [&memory.data, &memory.unsolicited];
+        for pool in pools {
+            assert_eq!(pool.largest(), max_transfer_bytes);
+        }
+        let bytes = pools.map(|pool| pool.level().capacity_bytes);
+        assert_eq!(bytes.iter().sum::<usize>(), data_bytes);
         assert!(memory.messages.take(MESSAGE_SLOT_BYTES).is_some());
     }
 }

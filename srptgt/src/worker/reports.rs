@@ -1,5 +1,6 @@
 //! What the control plane is told: sessions and counters.
 
+use iobuf::PoolLevel;
 use target_core::target::NexusId;
 use transport_iser::login::{Digest, Negotiated};
 
@@ -109,7 +110,9 @@ impl Worker {
             .iter()
             .map(|session| self.bytes_of(session.nexus));
         let (read, written) = live.fold((0, 0), |sum, bytes| (sum.0 + bytes.0, sum.1 + bytes.1));
-        let pool = self.memory.data.level();
+        let pools = [&self.memory.data, &self.memory.unsolicited].map(|pool| pool.level());
+        let in_pools =
+            |bytes: fn(&PoolLevel) -> usize| pools.iter().map(bytes).sum::<usize>() as u64;
         let ring = self.engine.counters();
         let soft = self.fabric.counters();
         let streams = self.engine.stream_counters();
@@ -127,9 +130,9 @@ impl Worker {
             read_bytes: self.totals.read_bytes + read,
             written_bytes: self.totals.written_bytes + written,
             task_management: self.totals.task_management,
-            pool_bytes: pool.capacity_bytes as u64,
-            pool_used_bytes: pool.in_use_bytes as u64,
-            pool_high_water_bytes: pool.high_water_bytes as u64,
+            pool_bytes: in_pools(|level| level.capacity_bytes),
+            pool_used_bytes: in_pools(|level| level.in_use_bytes),
+            pool_high_water_bytes: in_pools(|level| level.high_water_bytes),
             ring_enters: ring.enters,
             datagram_calls: soft.receive_calls + soft.send_calls,
             packets_received: soft.received_packets,

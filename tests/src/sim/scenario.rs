@@ -79,6 +79,7 @@ pub(crate) struct IscsiChoices {
     pub(crate) immediate_requests: u16,
     pub(crate) nop_ms: u64,
     pub(crate) messages: usize,
+    pub(crate) unsolicited_bytes: usize,
     /// Over a stream: pings under way, and bytes of the longest.
     pings: (usize, u64),
 }
@@ -184,9 +185,6 @@ impl Scenario {
         };
         self.trouble.deaf = r.pick(&[0, 20, 100]);
         self.rest_us = 20_000;
-        // Beside what commands move there is room for what comes without being asked for, more or less of it.
-        let least = r.pick(&[2, 2, 8]);
-        self.data_bytes = self.data_bytes.max(least * Self::MAX_TRANSFER);
     }
 
     fn of_srp(seed: u64) -> Self {
@@ -266,6 +264,7 @@ fn iscsi(r: &mut Random) -> IscsiChoices {
         nop_ms: r.pick(&[1_000, 15_000]),
         messages: r.pick(&[16 << 10, 256 << 10]),
         pings: r.pick(&[(4, 600), (4, 600), (256, 8192)]),
+        unsolicited_bytes: r.pick(&[1, 2, 8]) * Scenario::MAX_TRANSFER,
     }
 }
 

@@ -109,14 +109,15 @@ impl Worker {
         let Some(memory) = &self.iscsi_memory else {
             return;
         };
-        let (now_ms, engine, data) = (millis(self.now), &mut self.engine, &self.memory.data);
+        let (now_ms, engine) = (millis(self.now), &mut self.engine);
+        let unsolicited = &self.memory.unsolicited;
         let number = self.connections.insert_with(|number| {
             let stream = engine.add_stream(socket, number.into());
             let machine = IscsiConnection::tcp(
                 ChannelId(number),
                 settings,
                 memory.messages.clone(),
-                data.share(),
+                unsolicited.share(),
                 now_ms,
             );
             let link = Link::Stream(StreamLink::new(stream, local));
@@ -178,14 +179,14 @@ impl Worker {
         let Some(memory) = &self.iscsi_memory else {
             return;
         };
-        let (now_ms, data) = (millis(self.now), &self.memory.data);
+        let (now_ms, unsolicited) = (millis(self.now), &self.memory.unsolicited);
         let number = self.connections.insert_with(|number| {
             let machine = IscsiConnection::iser(
                 ChannelId(number),
                 settings,
                 header,
                 memory.messages.clone(),
-                data.share(),
+                unsolicited.share(),
                 now_ms,
             );
             let link = Link::Rdma(RdmaLink::new(request.connection, queue_pair, adapter));

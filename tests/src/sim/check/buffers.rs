@@ -20,6 +20,11 @@ pub(super) fn look_at_end(view: &View<'_>) {
     let in_use = |pool: &iobuf::Pool| pool.level().in_use_bytes;
     assert_eq!(in_use(&target.pools.data), 0, "data buffers are lost");
     assert_eq!(
+        in_use(&target.pools.unsolicited),
+        0,
+        "buffers of unsolicited data are lost"
+    );
+    assert_eq!(
         in_use(&target.pools.messages),
         0,
         "message buffers are lost"

@@ -51,7 +51,7 @@ impl TargetSide {
             self.settings[0].clone(),
             answer,
             self.pools.pdus.clone(),
-            self.pools.data.share(),
+            self.pools.unsolicited.share(),
             now_us / 1000,
         );
         self.insert_iscsi(link, Carrier::queue(request.connection, qp), machine);
@@ -69,7 +69,7 @@ impl TargetSide {
                 ChannelId(link),
                 self.settings[1].clone(),
                 self.pools.pdus.clone(),
-                self.pools.data.share(),
+                self.pools.unsolicited.share(),
                 now_us / 1000,
             );
             self.insert_iscsi(link, Carrier::Stream(Outgoing::default()), machine);

@@ -28,6 +28,8 @@ const ISER_SLOT_BYTES: usize = (ISER_WINDOW_START + iser::MESSAGE_BYTES).next_mu
 /// The pools that all buffers come from.
 pub(crate) struct Pools {
     pub(crate) data: Pool,
+    /// What comes before the core has asked for it. Its commands wait for buffers of the core, and not the other way round.
+    pub(crate) unsolicited: Pool,
     pub(crate) messages: Pool,
     /// Of iSCSI: outgoing PDUs, and what streams bring.
     pub(crate) pdus: Pool,
@@ -51,7 +53,8 @@ impl Pools {
             window_start,
         } = recv_layout(policy.max_it_iu_len);
         let data = 0..scenario.data_bytes;
-        let receives = data.end..data.end + scenario.receives * slot_len;
+        let unsolicited = data.end..data.end + scenario.iscsi.unsolicited_bytes;
+        let receives = unsolicited.end..unsolicited.end + scenario.receives * slot_len;
         let iser = receives.end..receives.end + scenario.receives * ISER_SLOT_BYTES;
         let messages = iser.end..iser.end + scenario.messages * MESSAGE_BYTES;
         let pdus = messages.end.next_multiple_of(LONGEST_PDU_BYTES);
@@ -60,6 +63,7 @@ impl Pools {
         let arena = Arena::new(chunks.end).expect("memory");
         let pools = Self {
             data: Pool::buddy(&arena, data, Scenario::MAX_TRANSFER),
+            unsolicited: Pool::buddy(&arena, unsolicited, Scenario::MAX_TRANSFER),
             messages: Pool::slots(&arena, messages, MESSAGE_BYTES),
             pdus: Pool::buddy(&arena, pdus, LONGEST_PDU_BYTES),
             chunks: Pool::slots(&arena, chunks, CHUNK_BYTES),
