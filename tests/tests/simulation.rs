@@ -1,5 +1,5 @@
-//! The simulator: fresh seeds of SRP alone in every run, a row of seeds that mix all protocols and reaches every corner, and the
-//! seeds that have found something.
+//! The simulator: in every run fresh seeds of SRP alone and fresh ones that mix all protocols, a row of mixed seeds that reaches
+//! every corner, and the seeds that have found something.
 //!
 //! A seed that fails is printed with the command that shows it again. When its fault is mended, it gets a name here.
 
@@ -12,7 +12,10 @@ use tests::sim;
 const SEEDS: u32 = 500;
 
 /// Seeds of mixed worlds that are always the same.
-const MIXED_SEEDS: u32 = 200;
+const MIXED_SEEDS: u32 = 300;
+
+/// Fresh seeds of mixed worlds of one run, in a row.
+const FRESH_MIXED_SEEDS: u32 = 500;
 
 fn told(seed: u64) -> sim::Summary {
     sim::run(seed).unwrap_or_else(|failure| panic!("{failure}"))
@@ -65,6 +68,13 @@ fn initiators_of_all_protocols_share_a_target_and_leave_no_corner_out() {
         sim::FIRST_MIXED_SEED + u64::from(place)
     });
     is_nothing_left_out(corners);
+}
+
+#[test]
+fn fresh_seeds_of_all_protocols_break_no_rule() {
+    let first = sim::fresh_mixed_seed();
+    println!("the first of {FRESH_MIXED_SEEDS} fresh seeds is {first}");
+    tell_all(FRESH_MIXED_SEEDS, |place| first + u64::from(place));
 }
 
 #[test]
