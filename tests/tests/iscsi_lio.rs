@@ -29,6 +29,7 @@ impl Bench {
     fn new() -> Self {
         let rxe = Rxe::on_dummy(0);
         let target = Target::export("/dev/ram0");
+        target.be_patient_with(INITIATOR);
         let bench = Self { rxe, target };
         bench.target.listen_tcp(bench.address(Datamover::Tcp));
         bench.target.listen_iser(bench.address(Datamover::Iser));

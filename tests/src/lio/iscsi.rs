@@ -1,5 +1,6 @@
 //! LIO's iSCSI target, with its datamovers for TCP and RDMA (`isert`).
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,15 @@ impl Target {
         Self { group }
     }
 
+    /// Waits a minute for the data that this initiator was asked for, which is the longest that there is. Otherwise it is
+    /// three seconds and then ends the connection, which is soon where a guest does not run all the time.
+    pub fn be_patient_with(&self, initiator: &str) {
+        let node = make(self.group.join("acls").join(initiator));
+        let lun = make(node.join("lun_0"));
+        link(&self.group.join("lun/lun_0"), &lun.join("lun"));
+        write(&node.join("attrib/dataout_timeout"), "60");
+    }
+
     /// Listens for TCP.
     pub fn listen_tcp(&self, address: SocketAddr) {
         make(self.group.join("np").join(address.to_string()));
@@ -59,13 +69,18 @@ impl Target {
 
     /// Wants CHAP of everybody; with `mutual` it shows this user and secret when it is asked itself.
     pub fn require_chap(&self, (user, secret): (&str, &str), mutual: (&str, &str)) {
-        for (file, value) in [
-            ("userid", user),
-            ("password", secret),
-            ("userid_mutual", mutual.0),
-            ("password_mutual", mutual.1),
-        ] {
-            write(&self.group.join("auth").join(file), value);
+        // Those that it knows by name have accounts of their own.
+        let named = fs::read_dir(self.group.join("acls")).expect("a list of initiators");
+        let named = named.map(|node| node.expect("an initiator").path());
+        for whose in named.chain([self.group.clone()]) {
+            for (file, value) in [
+                ("userid", user),
+                ("password", secret),
+                ("userid_mutual", mutual.0),
+                ("password_mutual", mutual.1),
+            ] {
+                write(&whose.join("auth").join(file), value);
+            }
         }
         write(&self.group.join("attrib/authentication"), "1");
     }
