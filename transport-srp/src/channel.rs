@@ -6,6 +6,8 @@
 //! table. The core's answers come in by the other `handle_*`, and what is to be posted goes out by
 //! `poll_transmit`. The tag is echoed exactly and never looked at: an initiator that uses a tag
 //! twice gets both answers, and an ABORT TASK then means whatever the core finds.
+//!
+//! What every command passes is inlined by force where it saves a move of a large value.
 
 mod answer;
 mod counters;

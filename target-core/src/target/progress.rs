@@ -1,4 +1,7 @@
 //! A task goes from state to state: it waits for what it needs, then its data moves.
+//!
+//! What every command passes is inlined by force, here and where it ends: the steps hand large values to each other, and a
+//! call for each step costs more than the steps.
 
 use iobuf::{Buf, Pool};
 

@@ -1,4 +1,6 @@
 //! The exchanges of a connection: one slot for every request that is going to last.
+//!
+//! As in the modules that use them, what every command passes is inlined by force, because it hands large values on.
 
 use target_core::command::ExchangeId;
 use target_core::lun::Lun;
