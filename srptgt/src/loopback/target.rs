@@ -36,6 +36,19 @@ impl Target {
     /// # Errors
     /// What the machine lacks.
     pub async fn start() -> anyhow::Result<Self> {
+        let memory = MemorySettings {
+            data_bytes: DATA_BYTES,
+            max_transfer_bytes: usize::try_from(MAX_TRANSFER_BYTES)?,
+            ..MemorySettings::default()
+        };
+        Self::start_with(memory).await
+    }
+
+    /// The same with as much memory as this.
+    ///
+    /// # Errors
+    /// What the machine lacks.
+    pub async fn start_with(memory: MemorySettings) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("srptgt-demo-").tempdir();
         let folder = folder.context(
             "a temporary folder cannot be made; name one that can be written to by TMPDIR=FOLDER",
@@ -49,11 +62,7 @@ impl Target {
                 id_ext: name.id_ext.value(),
                 ioc_guid: name.ioc_guid.value(),
             },
-            memory: MemorySettings {
-                data_bytes: DATA_BYTES,
-                max_transfer_bytes: usize::try_from(MAX_TRANSFER_BYTES)?,
-                ..MemorySettings::default()
-            },
+            memory,
             fabric: FabricKind::Soft,
             soft: rdma::SoftConfig::default(),
             // Most users may not lock that much memory.

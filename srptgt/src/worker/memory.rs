@@ -66,6 +66,9 @@ pub struct MemorySettings {
     pub max_transfer_bytes: usize,
     /// Outgoing messages on their way, over all sessions.
     pub messages: usize,
+    /// Bytes that may have come over TCP and be kept, over all connections, for want of buffers; a connection that brings
+    /// more is cut. Receiving stops with the first of them, and what is kept is what was on its way.
+    pub most_held_bytes: usize,
 }
 
 impl Default for MemorySettings {
@@ -74,6 +77,7 @@ impl Default for MemorySettings {
             data_bytes: 128 << 20,
             max_transfer_bytes: 4 << 20,
             messages: 4096,
+            most_held_bytes: 256 << 20,
         }
     }
 }
@@ -92,6 +96,8 @@ pub(super) struct Memory {
     pub(super) messages: Pool,
     /// For the back end.
     pub(super) bounce: Pool,
+    /// Bytes that came over TCP and may be kept for want of buffers.
+    pub(super) most_held_bytes: usize,
 }
 
 impl Memory {
@@ -113,6 +119,7 @@ impl Memory {
             unsolicited: Pool::buddy(&arena, unsolicited, largest),
             bounce: Pool::buddy(&arena, bounce, BOUNCE_BYTES),
             messages: Pool::slots(&arena, messages, MESSAGE_SLOT_BYTES),
+            most_held_bytes: settings.most_held_bytes,
             arena,
         })
     }

@@ -22,10 +22,6 @@ use super::connection::Phase;
 /// Connections that may wait to be accepted: a storm of logins is absorbed.
 const BACKLOG: i32 = 1024;
 
-/// Bytes that may be kept for machines that have no buffers; a connection that brings more is cut. Receiving stops with
-/// the first of them, and what is kept is what was on its way.
-const MOST_HELD_BYTES: usize = 256 << 20;
-
 /// The TCP portals.
 #[derive(Debug, Default)]
 pub(super) struct TcpPortals {
@@ -191,7 +187,7 @@ impl Worker {
         if link.paused {
             link.held.push_back(chunk.to_vec());
             self.tcp.held_bytes += chunk.len();
-            if self.tcp.held_bytes > MOST_HELD_BYTES {
+            if self.tcp.held_bytes > self.memory.most_held_bytes {
                 self.end_connection(number, "too many connections wait for buffers");
             }
             return;
