@@ -409,6 +409,19 @@ impl Srptgt {
         kib.unwrap_or_else(|| panic!("{path} has no VmRSS:\n{status}"))
     }
 
+    /// The descriptors that the daemon has open.
+    ///
+    /// # Panics
+    ///
+    /// There is no daemon.
+    #[track_caller]
+    pub fn descriptors(&self) -> Vec<u64> {
+        let path = format!("/proc/{}/fd", self.daemon.id());
+        let entries = fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| name.parse().ok()).collect()
+    }
+
     /// Processor time in milliseconds that the daemon has used.
     ///
     /// # Panics

@@ -7,6 +7,8 @@ mod attacker;
 mod scene;
 #[path = "iscsi_hostile/sessions.rs"]
 mod sessions;
+#[path = "iscsi_hostile/shortage.rs"]
+mod shortage;
 
 use attacker::{LUN, Peer, read, write};
 use scene::{GROWTH_KIB, Scene, beside_an_honest_session};
