@@ -5,12 +5,12 @@
 //! one that is on it and passes is to be cut from it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use tests::bed::{loopback_address, natively};
 use tests::deadline::until_true;
-use tests::libiscsi::{INITIATOR, Outcome, SECOND_INITIATOR, run_test, tests};
+use tests::libiscsi::{INITIATOR, Outcome, SECOND_INITIATOR, list, run_test, tests};
 use tests::srptgt::Srptgt;
 
 /// A LUN that lets tests run which others skip.
@@ -22,6 +22,8 @@ struct Shape {
     /// Which tests run on it.
     wants: fn(&str) -> bool,
 }
+
+const SHAPES: [&str; 4] = ["thick-512", "thin-512", "thin-4096", "read-only"];
 
 #[test]
 fn thick_512() {
@@ -66,17 +68,12 @@ fn read_only() {
 fn what_concerns_iscsi_itself_passes() {
     // It asserts that an answer has come before it has waited for one; later versions do not.
     const FAULTS: [&str; 1] = ["iSCSITMF.LUNResetSimpleAsync"];
-    for list in fs::read_dir(lists()).expect("the lists") {
-        let path = list.expect("a list").path();
-        for (known, line) in entries(&read(&path)) {
+    for shape in SHAPES {
+        for (known, line) in list::entries(&list::read(shape)) {
             let test = known.split(' ').next().unwrap_or_default();
             let is_iscsi = test.starts_with("iSCSI") && !FAULTS.contains(&test);
             let wants_what_is_not_there = line.ends_with("is not implemented.");
-            assert!(
-                !is_iscsi || wants_what_is_not_there,
-                "{}: {line}",
-                path.display()
-            );
+            assert!(!is_iscsi || wants_what_is_not_there, "{shape}: {line}");
         }
     }
 }
@@ -131,46 +128,7 @@ fn assert_nothing_is_left(target: &Srptgt) {
 
 /// Compares with the list, and leaves what was found beside the test's executable.
 fn compare(name: &str, found: &str) {
-    let file = format!("{name}.txt");
-    let (list, fresh) = (
-        lists().join(&file),
-        Path::new(env!("CARGO_TARGET_TMPDIR")).join(&file),
-    );
+    let fresh = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.txt"));
     fs::write(&fresh, found).expect("writing what was found");
-    let (expected, found) = (entries(&read(&list)), entries(found));
-    let only_in = |these: &[(String, String)], those: &[(String, String)]| -> String {
-        let is_missing = |known: &str| those.iter().all(|(other, _)| other != known);
-        let missing = these.iter().filter(|(known, _)| is_missing(known));
-        missing.map(|(_, line)| format!("    {line}\n")).collect()
-    };
-    let (worse, better) = (only_in(&found, &expected), only_in(&expected, &found));
-    assert!(
-        worse.is_empty() && better.is_empty(),
-        "{} differs from what was found, which is in {}\n  found and not on the list, to be mended:\n{worse}  \
-         on the list and not found, to be cut:\n{better}",
-        list.display(),
-        fresh.display(),
-    );
-}
-
-fn lists() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("libiscsi")
-}
-
-fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_default()
-}
-
-/// The lines of a list, and what each is known by: the test and its outcome, without the reason, which may change with what
-/// the suite happens to notice first. What begins by `#` is for people.
-fn entries(list: &str) -> Vec<(String, String)> {
-    let lines = list
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines
-        .map(|line| {
-            let known = line.split(':').next().unwrap_or_default();
-            (known.to_owned(), line.to_owned())
-        })
-        .collect()
+    list::compare(name, found);
 }
