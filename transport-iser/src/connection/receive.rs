@@ -132,8 +132,9 @@ impl Connection {
         self.begin_pdu(&head)?;
         let data_len = head.data as usize;
         match &mut self.current {
+            _ if data_len == 0 => {}
             // The whole Data-Out Buffer is in the message: the message itself is the core's buffer.
-            Current::Command(command) if data_len != 0 && command.data_out_len == head.data => {
+            Current::Command(command) if command.data_out_len == head.data => {
                 let mut data = message;
                 data.advance(data_begin);
                 data.truncate(data_len);
