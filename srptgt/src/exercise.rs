@@ -48,8 +48,16 @@ pub enum ExerciseError {
         answer: Box<Answer>,
     },
     /// A command got no answer.
-    #[error("{kind} of {len} bytes at byte {at}: no answer; the session or the target is gone", kind = .0.direction, len = .0.len_bytes, at = .0.offset_bytes)]
+    #[error("{kind} of {len} bytes at byte {at}: no answer; the target is gone, or stands still", kind = .0.direction, len = .0.len_bytes, at = .0.offset_bytes)]
     Unanswered(Command),
+    /// A command got no answer, because the session is over.
+    #[error("{kind} of {len} bytes at byte {at}: {reason}", kind = .command.direction, len = .command.len_bytes, at = .command.offset_bytes)]
+    Lost {
+        /// The command.
+        command: Command,
+        /// Why.
+        reason: Box<ExecuteError>,
+    },
     /// Something ended that this room has not begun.
     #[error("a command ended that was not sent; this is a defect, please report it")]
     Nothing,
@@ -189,6 +197,20 @@ fn launch(
     Ok(Flight { command, since })
 }
 
+/// What else was outstanding comes out first; then the session says why it is over.
+fn lost(nexus: &mut dyn Nexus, command: Command) -> ExerciseError {
+    loop {
+        match nexus.next_ended(Duration::ZERO) {
+            Ok(Some(_)) => {}
+            Ok(None) => return ExerciseError::Unanswered(command),
+            Err(reason) => {
+                let reason = Box::new(reason);
+                return ExerciseError::Lost { command, reason };
+            }
+        }
+    }
+}
+
 /// Waits for the end of a command; gives back its slot when it ended well.
 fn land(
     nexus: &mut dyn Nexus,
@@ -212,6 +234,7 @@ fn land(
             let answer = Box::new(answer);
             Err(ExerciseError::Answer { command, answer })
         }
-        Ended::Aborted | Ended::Lost | Ended::Overdue => Err(ExerciseError::Unanswered(command)),
+        Ended::Lost => Err(lost(nexus, command)),
+        Ended::Aborted | Ended::Overdue => Err(ExerciseError::Unanswered(command)),
     }
 }

@@ -310,3 +310,39 @@ fn nothing_that_the_daemon_says_has_a_secret() {
         assert!(!shown.contains(MARK), "{shown}");
     }
 }
+
+/// Who measures when the session ends hears why, and which command was under way.
+#[test]
+fn a_session_that_is_dropped_is_named_as_the_reason() {
+    let bed = Bed::new();
+    let _daemon = bed.start();
+    for line in [
+        "lun add ds1 --ram --size 1M".to_owned(),
+        format!("host add esx01 --iqn {NAME}"),
+        "map ds1 --host esx01".to_owned(),
+        "portal add tcp 127.83.7.4:32600".to_owned(),
+    ] {
+        let output = bed.run(&words(&line));
+        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    }
+    let bench = format!(
+        "bench --target 127.83.7.4:32600 --transport tcp --pattern read --seconds 600 --depth 8 --iqn {NAME}"
+    );
+    let mut bench = bed.command(&words(&bench));
+    let bench = bench.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let bench = bench.spawn().unwrap();
+    let reads = || bed.json(&["session", "list"])[0]["luns"][0]["reads"].as_u64();
+    until("the measurement to begin", || {
+        reads().filter(|reads| *reads > 100)
+    });
+    let id = bed.json(&["session", "list"])[0]["id"].to_string();
+    assert!(bed.run(&["session", "drop", &id]).status.success());
+    let output = bench.wait_with_output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains("read of 4096 bytes at byte ") && errors.contains("session"),
+        "{errors}"
+    );
+    assert!(!errors.contains("stands still"), "{errors}");
+}
