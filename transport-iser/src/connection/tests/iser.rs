@@ -57,6 +57,18 @@ fn a_read_is_written_to_the_initiators_memory_and_invalidates_its_handle() {
 }
 
 #[test]
+fn handles_stay_valid_when_an_end_cannot_invalidate_them() {
+    let mut bed = Bed::iser(|_| ());
+    bed.connection.invalidates = false;
+    let pdu = read(bed.cmd_sn(), 1, 4096);
+    bed.send_iser(None, READ, &pdu.encode(0), &[]);
+    let command = bed.command();
+    bed.outcome(command.exchange, good());
+    let (_, _, _, invalidate) = respond(&mut bed);
+    assert_eq!(invalidate, None);
+}
+
+#[test]
 fn immediate_data_are_the_message_itself() {
     let mut bed = Bed::iser(|_| ());
     let pdu = write(bed.cmd_sn(), 1, 2000, true);

@@ -4,7 +4,7 @@ use target_core::port::{Channel, ChannelEvent};
 use target_core::sense::{AdditionalSense, SenseKey};
 use target_core::status::Status;
 
-use super::harness::{Bed, TASK, data_out, good, pattern, write};
+use super::harness::{Bed, LUN, TASK, data_out, good, pattern, write};
 use crate::Sn;
 use crate::login::Digest;
 use crate::pdu::{Opcode, R2t, Reject, RejectReason, ScsiResponse, scsi_response};
@@ -77,7 +77,14 @@ fn the_rest_is_asked_for_in_bursts() {
         "nothing is asked for before the core wants it"
     );
     pull(&mut bed, command.exchange, 0, 12_000);
+    let in_use = bed.data.level().in_use_bytes;
+    assert_eq!(
+        in_use,
+        16 << 10,
+        "what was held has gone to the core's buffer"
+    );
     let asked = r2ts(&mut bed);
+    assert!(asked.iter().all(|r2t| r2t.lun == LUN));
     let spans: Vec<_> = asked
         .iter()
         .map(|r| (r.r2t_sn.0, r.buffer_offset, r.desired_data_transfer_length))
