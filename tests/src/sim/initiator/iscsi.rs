@@ -137,6 +137,10 @@ impl Initiator {
         let (header, data) = message::split(bytes)
             .unwrap_or_else(|error| panic!("the target broke the protocol: {error}"));
         if let Some(key) = invalidated {
+            assert!(
+                self.invalidates,
+                "the target invalidates what is not asked to be"
+            );
             let tag = u64::from(initiator_task_tag(header));
             let mut ops = self.ops.iter();
             let owner =
