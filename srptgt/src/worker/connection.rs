@@ -17,6 +17,9 @@ pub(super) const GOODBYE: Duration = Duration::from_secs(1);
 /// How long an initiator that has logged out over RDMA may take to disconnect. Most do at once, so it may be long.
 pub(super) const PARTING: Duration = Duration::from_secs(30);
 
+/// So many may take that long at a time; with more, this end is the first.
+pub(super) const MOST_PARTING: usize = 64;
+
 /// How long the NIC may take to give back what it holds before the queue pair is destroyed under it.
 pub(super) const DRAIN: Duration = Duration::from_secs(10);
 

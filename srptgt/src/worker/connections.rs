@@ -252,6 +252,15 @@ impl Connections {
         std::mem::take(&mut self.ending)
     }
 
+    /// How many have logged out and are to disconnect.
+    pub(super) fn parting(&self) -> usize {
+        let is_parting = |&&number: &&u32| {
+            let connection = self.slab.get(number);
+            connection.is_some_and(|connection| matches!(connection.phase, Phase::Parting { .. }))
+        };
+        self.ending.iter().filter(is_parting).count()
+    }
+
     /// When the patience with the first of those on their way out ends.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         let deadline = |&number: &u32| match self.slab.get(number)?.phase {

@@ -11,7 +11,7 @@ use crate::worker_link::Event;
 
 use super::Worker;
 use super::clock::millis;
-use super::connection::{Connection, DRAIN, GOODBYE, LOOK, Member, PARTING, Phase};
+use super::connection::{Connection, DRAIN, GOODBYE, LOOK, MOST_PARTING, Member, PARTING, Phase};
 use super::link::{Link, RdmaLink};
 use super::machine::Machine;
 
@@ -39,10 +39,11 @@ impl Worker {
                 }
             }
         }
+        let may_part = self.connections.parting() < MOST_PARTING;
         if let Some(connection) = self.connections.get_mut(number)
             && connection.phase == Phase::Live
         {
-            connection.phase = match connection.is_left_by_peer(reason) {
+            connection.phase = match may_part && connection.is_left_by_peer(reason) {
                 true => Phase::Parting {
                     until: self.now + PARTING,
                 },
