@@ -11,8 +11,11 @@ use tests::sim;
 /// Fresh seeds of one run.
 const SEEDS: u32 = 500;
 
-/// Seeds of mixed worlds that are always the same.
+/// Seeds of mixed worlds that are always the same, in a row.
 const MIXED_SEEDS: u32 = 300;
+
+/// Rows of them at most.
+const MOST_MIXED_ROWS: u32 = 4;
 
 /// Fresh seeds of mixed worlds of one run, in a row.
 const FRESH_MIXED_SEEDS: u32 = 500;
@@ -64,9 +67,17 @@ fn fresh_seeds_break_no_rule_and_leave_no_corner_out() {
 /// Among the corners: streams that come in single bytes, that nobody reads, and for which there is no buffer.
 #[test]
 fn initiators_of_all_protocols_share_a_target_and_leave_no_corner_out() {
-    let corners = tell_all(MIXED_SEEDS, |place| {
-        sim::FIRST_MIXED_SEED + u64::from(place)
-    });
+    let mut corners = BTreeMap::new();
+    // What a seed brings about changes with the code, and some corners are rare: another row goes where one misses them.
+    for row in 0..MOST_MIXED_ROWS {
+        let first = sim::FIRST_MIXED_SEED + u64::from(row * MIXED_SEEDS);
+        for (corner, times) in tell_all(MIXED_SEEDS, |place| first + u64::from(place)) {
+            *corners.entry(corner).or_insert(0) += times;
+        }
+        if corners.values().all(|times| *times > 0) {
+            break;
+        }
+    }
     is_nothing_left_out(corners);
 }
 

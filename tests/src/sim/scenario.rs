@@ -264,7 +264,7 @@ fn iscsi(r: &mut Random) -> IscsiChoices {
         nop_ms: r.pick(&[1_000, 15_000]),
         messages: r.pick(&[16 << 10, 256 << 10]),
         pings: r.pick(&[(4, 600), (4, 600), (256, 8192)]),
-        unsolicited_bytes: r.pick(&[1, 2, 8]) * Scenario::MAX_TRANSFER,
+        unsolicited_bytes: r.pick(&[1, 1, 8]) * Scenario::MAX_TRANSFER,
     }
 }
 

@@ -148,7 +148,7 @@ impl Iscsi {
             TaskFunction::LogicalUnitReset(lun) => {
                 self.resets += 1;
                 // Only iSCSI has one for the whole target.
-                let code = match self.resets % 3 {
+                let code = match self.resets % 2 {
                     0 => TaskManagementCode::TARGET_WARM_RESET,
                     _ => TaskManagementCode::LOGICAL_UNIT_RESET,
                 };
