@@ -7,7 +7,7 @@ use transport_iser::pdu::{AsyncEvent, AsyncMessage, LogoutReason};
 use super::{MOST_ASYNC, Mover, Session};
 use crate::error::SessionError;
 use crate::iscsi::iser::{Connection, Received};
-use crate::iscsi::machine::{Event, Machine, Outcome, ProtocolError, RequestId};
+use crate::iscsi::machine::{CloseReason, Event, Machine, Outcome, ProtocolError, RequestId};
 use crate::iscsi::memory::Memories;
 use crate::iscsi::message::split;
 use crate::iscsi::tcp::Stream;
@@ -87,6 +87,11 @@ impl Session {
                 Event::Async(message) => self.take_async(message),
                 Event::Rejected(_) => self.rejects += 1,
                 Event::Closed(reason) => {
+                    if let (Mover::Iser(connection), CloseReason::LoggedOut(_)) =
+                        (&mut self.mover, &reason)
+                    {
+                        connection.part();
+                    }
                     self.close_mover();
                     self.closed = Some(reason);
                 }
