@@ -259,6 +259,25 @@ fn a_status_that_is_lost_or_repeated_ends_the_session() {
 }
 
 #[test]
+fn statuses_over_iser_come_in_any_order_but_once() {
+    let mut machine = usual(Datamover::Iser);
+    let (_, first) = submit(&mut machine, &write(0));
+    let (_, second) = submit(&mut machine, &write(0));
+    machine.handle_pdu(&response(second, STAT_SN.plus(1)).encode(0), &[]);
+    machine.handle_pdu(&response(first, STAT_SN).encode(0), &[]);
+    for _ in [second, first] {
+        assert!(matches!(outcome(&mut machine), Outcome::Answered(_)));
+    }
+    let (_, third) = submit(&mut machine, &write(0));
+    let error = fault(
+        &mut machine,
+        &response(third, STAT_SN.plus(1)).encode(0),
+        &[],
+    );
+    assert!(matches!(error, ProtocolError::StatSn { .. }), "{error}");
+}
+
+#[test]
 fn an_answer_to_nothing_ends_the_session() {
     for tag in [0, 0x1_0005, RESERVED_TAG] {
         let mut machine = usual(Datamover::Tcp);

@@ -12,6 +12,7 @@
 mod error;
 mod options;
 mod receive;
+mod statuses;
 mod submit;
 mod task;
 mod transmit;
@@ -31,6 +32,7 @@ use crate::requests::Requests;
 pub use crate::requests::RequestId;
 pub use error::{CloseReason, DataFault, ProtocolError, SubmitError};
 pub use options::LoginOptions;
+use statuses::Statuses;
 use task::Task;
 use transmit::Item;
 pub use transmit::{Segment, Transmit};
@@ -131,7 +133,7 @@ pub struct Machine {
     cmd_sn: Sn,
     max_cmd_sn: Sn,
     exp_cmd_sn: Sn,
-    exp_stat_sn: Sn,
+    statuses: Statuses,
     /// Unexpected PDUs that the target's receive buffers may still hold.
     unexpected: u32,
     /// Those of them that belong to no request.
@@ -156,7 +158,7 @@ impl Machine {
             cmd_sn,
             max_cmd_sn: cmd_sn,
             exp_cmd_sn: cmd_sn,
-            exp_stat_sn: Sn(0),
+            statuses: Statuses::default(),
             unexpected: 0,
             unexpected_alone: 0,
             text: transport_iser::text::Assembly::default(),

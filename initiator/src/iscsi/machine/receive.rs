@@ -11,6 +11,7 @@ use transport_iser::pdu::{
     TaskManagementResponse, TaskManagementResult, TextResponse, initiator_task_tag,
 };
 
+use super::statuses::Statuses;
 use super::task::{Kind, Task};
 use super::transmit::{Item, Segment};
 use super::{
@@ -66,7 +67,7 @@ impl Machine {
         if let Phase::LoggingIn(login) = &mut self.phase {
             login.handle_response(&response, data);
         }
-        self.exp_stat_sn = response.stat_sn.plus(1);
+        self.statuses = Statuses::from(response.stat_sn.plus(1));
         self.exp_cmd_sn = response.exp_cmd_sn;
         self.max_cmd_sn = response.max_cmd_sn;
         self.go_on_with_login();
@@ -131,16 +132,21 @@ impl Machine {
         Ok(())
     }
 
-    /// A PDU with a status: its number must be the next one.
+    /// A PDU with a status: its number must be the next one. Over iSER it may be one of the next, for Linux's `isert` numbers
+    /// and sends its answers on several processors at once.
     fn take_status(&mut self, opcode: Opcode, stat_sn: Sn) -> Result<(), ProtocolError> {
-        if stat_sn != self.exp_stat_sn {
+        let most_early = match self.datamover() {
+            Datamover::Tcp => 0,
+            Datamover::Iser => Statuses::MOST_EARLY,
+        };
+        let expected = self.statuses.due().0;
+        if !self.statuses.take(stat_sn, most_early) {
             return Err(ProtocolError::StatSn {
                 opcode,
-                expected: self.exp_stat_sn.0,
+                expected,
                 found: stat_sn.0,
             });
         }
-        self.exp_stat_sn = stat_sn.plus(1);
         // The target has answered something that came later than these.
         self.unexpected = self.unexpected.saturating_sub(self.unexpected_alone);
         self.unexpected_alone = 0;

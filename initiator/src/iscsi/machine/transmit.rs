@@ -129,7 +129,7 @@ impl Machine {
     }
 
     fn transmit(&self, mut header: Bhs, segment: Segment, request: Option<RequestId>) -> Transmit {
-        header[EXP_STAT_SN].copy_from_slice(&self.exp_stat_sn.0.to_be_bytes());
+        header[EXP_STAT_SN].copy_from_slice(&self.statuses.due().0.to_be_bytes());
         let (header_digest, data_digest) = self.digests();
         Transmit {
             header,
