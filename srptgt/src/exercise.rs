@@ -23,6 +23,9 @@ pub use pattern::{Mismatch, Pattern};
 /// Longest time for which nothing may end: longer than a command's own limit.
 const STANDSTILL: Duration = Duration::from_secs(40);
 
+/// How often it is looked for room in a window that nobody says anything of.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// Why an exercise ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ExerciseError {
@@ -58,6 +61,11 @@ pub enum ExerciseError {
         /// Why.
         reason: Box<ExecuteError>,
     },
+    /// No command can be sent, although none is outstanding.
+    #[error(
+        "the target takes no command, although none is outstanding; it stands still, or its window is never opened again"
+    )]
+    NoRoom,
     /// Something ended that this room has not begun.
     #[error("a command ended that was not sent; this is a defect, please report it")]
     Nothing,
@@ -156,12 +164,15 @@ pub fn run(
     nexus.set_slots(depth, job.longest_bytes())?;
     let mut idle: Vec<usize> = (0..depth).collect();
     let mut flights = vec![None; depth];
+    let mut has_more = depth > 0;
     loop {
-        while nexus.has_room()
+        while has_more
+            && nexus.has_room()
             && let Some(number) = idle.pop()
         {
             let Some(command) = job.next(&mut Slot { nexus, number }) else {
                 idle.push(number);
+                has_more = false;
                 break;
             };
             let flight = launch(nexus, place, command, number)?;
@@ -169,11 +180,25 @@ pub fn run(
                 *place = Some(flight);
             }
         }
-        if idle.len() == depth {
-            return Ok(());
+        match idle.len() == depth {
+            true if has_more => wait_for_room(nexus)?,
+            true => return Ok(()),
+            false => idle.push(land(nexus, &mut flights, job)?),
         }
-        idle.push(land(nexus, &mut flights, job)?);
     }
+}
+
+/// Nothing is outstanding, and nothing can be sent: a session that is being logged out ends, and one whose target has closed
+/// its window goes on.
+fn wait_for_room(nexus: &mut dyn Nexus) -> Result<(), ExerciseError> {
+    let limit = Instant::now() + STANDSTILL;
+    while !nexus.has_room() {
+        if Instant::now() >= limit {
+            return Err(ExerciseError::NoRoom);
+        }
+        nexus.next_ended(LOOK)?;
+    }
+    Ok(())
 }
 
 fn launch(
@@ -238,3 +263,6 @@ fn land(
         Ended::Aborted | Ended::Overdue => Err(ExerciseError::Unanswered(command)),
     }
 }
+
+#[cfg(test)]
+mod tests;

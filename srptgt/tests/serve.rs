@@ -311,7 +311,7 @@ fn nothing_that_the_daemon_says_has_a_secret() {
     }
 }
 
-/// Who measures when the session ends hears why, and which command was under way.
+/// Who measures when the session ends hears why, whether or not a command was under way.
 #[test]
 fn a_session_that_is_dropped_is_named_as_the_reason() {
     let bed = Bed::new();
@@ -340,9 +340,6 @@ fn a_session_that_is_dropped_is_named_as_the_reason() {
     let output = bench.wait_with_output().unwrap();
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
-    assert!(
-        errors.contains("read of 4096 bytes at byte ") && errors.contains("session"),
-        "{errors}"
-    );
+    assert!(errors.contains("session"), "{errors}");
     assert!(!errors.contains("stands still"), "{errors}");
 }
