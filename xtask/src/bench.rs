@@ -31,6 +31,7 @@ use crate::repository::{self, output_of, run};
 use guest::Guest;
 use iscsi::{Iscsi, Programs};
 use jobs::Transport;
+use kept::Kept;
 use kernel::Kernel;
 use native::Native;
 use pure_path::PurePath;

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::Subject;
+use super::kept::Kept;
 use super::native::Machine;
-use super::{Subject, kept};
-use crate::repository;
 use client::Client;
 use idle::IdleSessions;
 use jobs::{IDLE_SESSIONS, JOBS, Job};
@@ -119,20 +119,10 @@ impl Iscsi {
             jobs: compare(&rounds, &calls),
         })
     }
-
-    /// The results that are kept, if there are any.
-    pub(super) fn kept() -> Result<Option<Self>> {
-        kept::read(&file())
-    }
-
-    /// Keeps these results.
-    pub(super) fn keep(&self) -> Result<()> {
-        kept::write(self, &file())
-    }
 }
 
-fn file() -> PathBuf {
-    repository::root().join("bench/results/iscsi.json")
+impl Kept for Iscsi {
+    const FILE: &'static str = "bench/results/iscsi.json";
 }
 
 /// srptgt, and tgt with each of its backing stores.

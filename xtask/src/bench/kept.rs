@@ -8,6 +8,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::figures;
+use crate::repository;
+
+/// Results of which the last ones are kept.
+pub(super) trait Kept: Serialize + DeserializeOwned {
+    /// Where, below the repository.
+    const FILE: &'static str;
+
+    /// The results that are kept, if there are any.
+    fn kept() -> Result<Option<Self>> {
+        read(&repository::root().join(Self::FILE))
+    }
+
+    /// Keeps these results.
+    fn keep(&self) -> Result<()> {
+        write(self, &repository::root().join(Self::FILE))
+    }
+}
 
 /// The results in `file`, if there are any.
 pub(super) fn read<T: DeserializeOwned>(file: &Path) -> Result<Option<T>> {

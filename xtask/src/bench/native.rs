@@ -4,13 +4,14 @@
 //! turn for several rounds, and the best round of each counts.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Subject, kept};
+use super::Subject;
+use super::kept::Kept;
 use crate::repository::{self, output_of};
 
 const ROUNDS: usize = 12;
@@ -108,20 +109,10 @@ impl Native {
             jobs,
         })
     }
-
-    /// The results that are kept, if there are any.
-    pub(super) fn kept() -> Result<Option<Self>> {
-        kept::read(&file())
-    }
-
-    /// Keeps these results.
-    pub(super) fn keep(&self) -> Result<()> {
-        kept::write(self, &file())
-    }
 }
 
-fn file() -> PathBuf {
-    repository::root().join("bench/results/native.json")
+impl Kept for Native {
+    const FILE: &'static str = "bench/results/native.json";
 }
 
 fn command(program: &Path) -> Result<std::process::Command> {

@@ -1,14 +1,14 @@
 //! User instructions per command of the pure path (crate `bench`), as callgrind counts them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::{Subject, kept};
-use crate::repository;
+use super::Subject;
+use super::kept::Kept;
 
 /// Instructions of two runs are subtracted, so that the start of the program does not count.
 const COMMANDS: [u32; 2] = [1_000, 3_000];
@@ -74,20 +74,10 @@ impl PurePath {
             commands,
         })
     }
-
-    /// The results that are kept, if there are any.
-    pub(super) fn kept() -> Result<Option<Self>> {
-        kept::read(&file())
-    }
-
-    /// Keeps these results.
-    pub(super) fn keep(&self) -> Result<()> {
-        kept::write(self, &file())
-    }
 }
 
-fn file() -> PathBuf {
-    repository::root().join("bench/results/pure_path.json")
+impl Kept for PurePath {
+    const FILE: &'static str = "bench/results/pure_path.json";
 }
 
 fn measure(program: &Path, folder: &Path, job: Job, depth: u32) -> Result<Counted> {
