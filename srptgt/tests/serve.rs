@@ -61,6 +61,14 @@ impl Bed {
         self.command(arguments).output().unwrap()
     }
 
+    /// Runs commands that have to succeed.
+    fn configure(&self, lines: &[String]) {
+        for line in lines {
+            let output = self.run(&words(line));
+            assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+        }
+    }
+
     fn json(&self, arguments: &[&str]) -> Value {
         json(&self.run(&[arguments, &["-o", "json"]].concat()))
     }
@@ -266,15 +274,12 @@ fn nothing_that_the_daemon_says_has_a_secret() {
     });
     let right = bed.path("right").display().to_string();
     let wrong = bed.path("wrong").display().to_string();
-    for line in [
+    bed.configure(&[
         "lun add ds1 --ram --size 1M".to_owned(),
         format!("host add esx01 --iqn {NAME} --chap-user u --chap-secret-file {right}"),
         "map ds1 --host esx01".to_owned(),
         "portal add tcp 127.83.7.3:32600".to_owned(),
-    ] {
-        let output = bed.run(&words(&line));
-        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
-    }
+    ]);
     let login = "bench --target 127.83.7.3:32600 --transport tcp --pattern read --seconds 1 --depth 1 --chap-user u --iqn";
     let knock = |secret: &str| {
         let line = format!("{login} {NAME} --chap-secret-file {secret}");
@@ -316,15 +321,12 @@ fn nothing_that_the_daemon_says_has_a_secret() {
 fn a_session_that_is_dropped_is_named_as_the_reason() {
     let bed = Bed::new();
     let _daemon = bed.start();
-    for line in [
+    bed.configure(&[
         "lun add ds1 --ram --size 1M".to_owned(),
         format!("host add esx01 --iqn {NAME}"),
         "map ds1 --host esx01".to_owned(),
         "portal add tcp 127.83.7.4:32600".to_owned(),
-    ] {
-        let output = bed.run(&words(&line));
-        assert!(output.status.success(), "{line}: {}", text(&output.stderr));
-    }
+    ]);
     let bench = format!(
         "bench --target 127.83.7.4:32600 --transport tcp --pattern read --seconds 600 --depth 8 --iqn {NAME}"
     );
