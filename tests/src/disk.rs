@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::run;
-use crate::deadline::until;
+use crate::deadline::{until, until_true};
 use crate::kernel_log;
 
 const LIMIT_S: u64 = 60;
@@ -35,6 +35,19 @@ pub fn of_host(host: u32) -> Vec<Disk> {
     let mut disks: Vec<Disk> = own.filter_map(|address| Disk::at(&address)).collect();
     disks.sort_by_key(|disk| disk.lun);
     disks
+}
+
+/// Waits until a SCSI host is gone, as after a logout.
+///
+/// # Panics
+///
+/// It stays.
+#[track_caller]
+pub fn wait_until_gone(host: u32) {
+    let path = PathBuf::from(format!("/sys/class/scsi_host/host{host}"));
+    until_true(&format!("the logout of host{host}"), LIMIT_S, || {
+        !path.exists()
+    });
 }
 
 /// A SCSI disk.

@@ -235,10 +235,7 @@ impl Session {
         println!("$ echo 1 > {}", path.display());
         fs::write(&path, "1").unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // The attributes by which a host is known as an SRP session go before its disks do.
-        let host = PathBuf::from(format!("/sys/class/scsi_host/host{}", self.host));
-        until_true(&format!("the logout of host{}", self.host), LIMIT_S, || {
-            !host.exists()
-        });
+        disk::wait_until_gone(self.host);
     }
 
     fn remote_port(&self) -> PathBuf {

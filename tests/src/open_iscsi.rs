@@ -360,10 +360,7 @@ impl Session {
     #[track_caller]
     pub fn log_out(self) {
         run(&format!("iscsiadm -m session -r {} --logout", self.number));
-        let host = PathBuf::from(format!("/sys/class/scsi_host/host{}", self.host));
-        until_true(&format!("the logout of host{}", self.host), LIMIT_S, || {
-            !host.exists()
-        });
+        disk::wait_until_gone(self.host);
     }
 }
 

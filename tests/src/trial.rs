@@ -1,11 +1,17 @@
 //! Trials that every initiator has to stand, whatever carries its session: one body for all of them.
 
+use std::thread;
+use std::time::Duration;
+
 use crate::command::{attempt, run, start};
 use crate::deadline::until_true;
 use crate::disk::Disk;
 use crate::fio::{Fio, Load};
 use crate::kernel_log::Mark;
 use crate::srptgt::Srptgt;
+
+/// So long the load goes on between one reset and the next.
+const BETWEEN_RESETS: Duration = Duration::from_millis(200);
 
 /// A session, as far as all initiators have the same.
 pub trait Session {
@@ -59,6 +65,25 @@ pub fn kill_9_under_load(target: &mut Srptgt, session: &impl Session, job: &Fio,
     let report = load.finish();
     assert_eq!(report.read.io_bytes, bytes);
     run(&format!("sg_turs {}", session.disk(0).path()));
+}
+
+/// The device and the target are reset in the middle of a verified load of the disk, which loses nothing.
+///
+/// # Panics
+///
+/// It does, or the load was too short.
+#[track_caller]
+pub fn resets_under_load(disk: &Disk, job: &Fio) {
+    let mut load = job.start();
+    for reset in ["--device", "--target", "--device"] {
+        run(&format!("sg_reset {reset} {}", disk.path()));
+        thread::sleep(BETWEEN_RESETS);
+    }
+    assert!(
+        load.is_running(),
+        "the load was over before the resets were"
+    );
+    load.finish();
 }
 
 /// LUN 0 gets stuck for longer than the initiator waits: its command is aborted and repeated, and LUN 1 goes on.

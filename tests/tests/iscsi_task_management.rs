@@ -1,10 +1,6 @@
 //! Resets and a stuck command over iSCSI: bounded, nothing hangs, no task leaks.
 
-use std::thread;
-use std::time::Duration;
-
 use serde_json::Value;
-use tests::command::run;
 use tests::fio::Fio;
 use tests::open_iscsi::{OpenIscsi, Transport};
 use tests::rxe::Rxe;
@@ -35,18 +31,9 @@ fn resets(transport: Transport) {
         .with("bs", "16k")
         .with("iodepth", 16)
         .with("loops", 4);
-    let mut load = job.with("size", "32m").start();
     let listed = target.json::<Vec<Value>>("session list");
-    // The kernel makes the session anew when the target refuses the TARGET WARM RESET that `--target` is.
-    for reset in ["--device", "--target", "--device"] {
-        run(&format!("sg_reset {reset} {}", disk.path()));
-        thread::sleep(Duration::from_millis(200));
-    }
-    assert!(
-        load.is_running(),
-        "the load was over before the resets were"
-    );
-    load.finish();
+    // The kernel would make the session anew if the target refused the TARGET WARM RESET that `--target` is.
+    trial::resets_under_load(&disk, &job.with("size", "32m"));
     let counters = target.counters();
     assert!(counters.task_management >= 3, "{counters:?}");
     target.wait_until_idle();

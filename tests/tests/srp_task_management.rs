@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-use tests::command::run;
 use tests::deadline::until_true;
 use tests::fio::Fio;
 use tests::rxe::{Rxe, Wire};
@@ -26,16 +25,7 @@ fn resets_under_load_lose_nothing() {
             .verified()
             .with("bs", "16k")
             .with("iodepth", 16);
-        let mut load = job.with("size", "32m").start();
-        for reset in ["--device", "--target", "--device"] {
-            run(&format!("sg_reset {reset} {}", disk.path()));
-            thread::sleep(Duration::from_millis(200));
-        }
-        assert!(
-            load.is_running(),
-            "the load was over before the resets were"
-        );
-        load.finish();
+        trial::resets_under_load(&disk, &job.with("size", "32m"));
         assert!(
             target.counters().task_management > 0,
             "no task management function arrived"
